@@ -1,0 +1,56 @@
+"""Film dubbing in the Hugging Face stack: films to a Hub dataset, a dubbing model trained on it, dubbed films.
+
+Names are loaded on first use, so that `import cineforge_hf` stays fast and needs neither torch nor datasets.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# In a checkout the folders beside this package (processors/, configs/, ...) are its sub-packages; wheels have them inside.
+_root = Path(__file__).resolve().parent.parent
+if (_root / "pyproject.toml").is_file() and not (_root / "cineforge_hf" / "processors").exists():
+    __path__.append(str(_root))
+
+_PUBLIC = {
+    "CheckText": "cineforge_hf.processors.check_text",
+    "CorrectWithCoT": "cineforge_hf.processors.cot",
+    "Ingest": "cineforge_hf.processors.ingest",
+    "Processor": "cineforge_hf.processor",
+    "SegmentClips": "cineforge_hf.processors.segment",
+    "Transcribe": "cineforge_hf.processors.transcribe",
+    "Verify": "cineforge_hf.processors.verify",
+    "load_dataset": "cineforge_hf.loading",
+    "open_clip": "cineforge_hf.media",
+    "scan_films": "cineforge_hf.films",
+}
+
+if TYPE_CHECKING:
+    from cineforge_hf.films import scan_films as scan_films
+    from cineforge_hf.loading import load_dataset as load_dataset
+    from cineforge_hf.media import open_clip as open_clip
+    from cineforge_hf.processor import Processor as Processor
+    from cineforge_hf.processors.check_text import CheckText as CheckText
+    from cineforge_hf.processors.cot import CorrectWithCoT as CorrectWithCoT
+    from cineforge_hf.processors.ingest import Ingest as Ingest
+    from cineforge_hf.processors.segment import SegmentClips as SegmentClips
+    from cineforge_hf.processors.transcribe import Transcribe as Transcribe
+    from cineforge_hf.processors.verify import Verify as Verify
+
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'cineforge_hf' has no attribute {name!r}; public names: {', '.join(sorted(_PUBLIC))}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,1 @@
+"""Recipes: the packaged settings of the project."""

@@ -1,0 +1,1 @@
+"""Programs that build, validate and export datasets; never dataset loaders."""

@@ -1,0 +1,1 @@
+"""Swappable models and programs behind the stages, one folder per task."""

@@ -1,0 +1,134 @@
+"""Stage 4: films become clips, one for each sentence, as times on the source's clock; nothing is cut yet.
+
+Invariants:
+- Text is never split inside a cue, and never lost: every cue of the film is in exactly one clip.
+- Clips do not share text, are in order, and lie inside the usable part of the film on the 25 Hz grid.
+- A clip that is too short or too long is a row with a reason, not a gap in the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cineforge_hf.errors import RowError, UsageError
+from cineforge_hf.processor import Outcome, Processor, Row
+from cineforge_hf.processors.boundaries import Span, clip_end, clip_start
+from cineforge_hf.processors.languages import join_texts
+from cineforge_hf.processors.sentences import Joining, Piece, sentences
+
+# Float noise of times that were written in hundredths.
+_EPSILON = 1e-6
+
+
+@dataclass
+class SegmentClips(Processor):
+    """Cuts a film's transcript into clips of whole sentences.
+
+    Args:
+        min_seconds: shortest clip; a shorter sentence joins a neighbour where the pause allows, else it is rejected.
+        max_seconds: longest clip; a longer single cue is rejected.
+        max_pause: seconds of silence that no clip spans.
+        padding: seconds of pause to keep on both sides, at most to the middle of the pause.
+        merge_seconds: sentences shorter than this take in the next one, as FunCineForge does for English (4.0); 0 for off.
+
+    Reject reasons: `too_short`, `too_long`. Row error: `no_speech`.
+
+    Example:
+        >>> from cineforge_hf import SegmentClips
+        >>> cues = [
+        ...     {"start": 1.0, "end": 3.0, "text": "I saw Mr.", "engine": "subtitles"},
+        ...     {"start": 3.1, "end": 4.0, "text": "Smith.", "engine": "subtitles"},
+        ... ]
+        >>> film = {"film_id": ["f"], "cues": [cues], "trim_start": [0.0], "trim_end": [9.0]}
+        >>> clips = SegmentClips()(film)
+        >>> clips["clip_id"], clips["start"], clips["end"], clips["asr_text"]
+        (['f-0000088-0000412'], [0.88], [4.12], ['I saw Mr. Smith.'])
+    """
+
+    name: ClassVar[str] = "segment"
+    explodes: ClassVar[bool] = True
+    requires: ClassVar[tuple[str, ...]] = ("film_id", "cues", "trim_start", "trim_end")
+    optional: ClassVar[tuple[str, ...]] = ("film_words", "speech", "title")
+
+    min_seconds: float = 2.0
+    max_seconds: float = 60.0
+    max_pause: float = 1.0
+    padding: float = 0.1
+    merge_seconds: float = 0.0
+
+    def check(self) -> None:
+        """Raises `UsageError` where the lengths contradict each other."""
+        if not 0 <= self.min_seconds < self.max_seconds:
+            raise UsageError(f"segment: min_seconds {self.min_seconds} must be less than max_seconds {self.max_seconds}")
+        if self.max_pause < 0 or self.padding < 0 or self.merge_seconds < 0:
+            raise UsageError("segment: max_pause, padding and merge_seconds are seconds, 0 or more")
+
+    def process(self, rows: list[Row]) -> Sequence[Outcome]:
+        """Makes a list of clip rows of each film; see `Processor.process`."""
+        return [self._clips(row) for row in rows]
+
+    def _clips(self, row: Row) -> list[Row] | RowError:
+        pieces = _pieces(row["film_words"]) or _pieces(row["cues"])
+        if not pieces:
+            who = row["title"] or row["film_id"]
+            return RowError("no_speech", f"{who}: nothing is said in its usable part; check its subtitles, intro and outro")
+        rules = Joining(self.min_seconds, self.max_seconds, self.max_pause, self.merge_seconds)
+        groups = sentences(pieces, rules)
+        speech: list[Span] = [(s["start"], s["end"]) for s in row["speech"] or []]
+        clips = []
+        for i, group in enumerate(groups):
+            before = groups[i - 1][-1].end if i else None
+            after = groups[i + 1][0].start if i + 1 < len(groups) else None
+            start = clip_start(group[0].start, before, self.padding, speech, row["trim_start"])
+            end = clip_end(group[-1].end, after, self.padding, speech, row["trim_end"])
+            clips.append(self._clip(row, group, start, end, speech))
+        return clips
+
+    def _clip(self, row: Row, group: list[Piece], start: float, end: float, speech: list[Span]) -> Row:
+        cues = _pieces(row["cues"])
+        words = _pieces(row["film_words"])
+        duration = round(end - start, 2)
+        clip: Row = {
+            "clip_id": f"{row['film_id']}-{round(start * 100):07d}-{round(end * 100):07d}",
+            "start": start,
+            "end": end,
+            "duration": duration,
+            "asr_text": join_texts(p.text for p in group),
+            "words": _inside(words, group, start, end) if words else None,
+            "clip_cues": _inside(cues, group, start, end),
+            "clip_speech": [
+                {"start": _within(s - start, duration), "end": _within(e - start, duration)}
+                for s, e in speech
+                if e > start and s < end
+            ],
+        }
+        if duration < self.min_seconds - _EPSILON:
+            clip["reject_reasons"] = ["too_short"]
+        elif duration > self.max_seconds + _EPSILON:
+            clip["reject_reasons"] = ["too_long"]
+        return clip
+
+
+def _pieces(column: list[dict[str, Any]] | None) -> list[Piece]:
+    return [Piece(p["start"], p["end"], p["text"], p["engine"]) for p in column or []]
+
+
+def _inside(pieces: list[Piece], group: list[Piece], start: float, end: float) -> list[dict[str, Any]]:
+    """Pieces whose middle is in the group's text, with times relative to the clip."""
+    first, last = group[0].start, group[-1].end
+    return [
+        {
+            "start": _within(p.start - start, end - start),
+            "end": _within(p.end - start, end - start),
+            "text": p.text,
+            "engine": p.engine,
+        }
+        for p in pieces
+        if first <= (p.start + p.end) / 2 <= last
+    ]
+
+
+def _within(seconds: float, duration: float) -> float:
+    return round(min(max(seconds, 0.0), duration), 3)

@@ -1,0 +1,43 @@
+"""Removes what a finished run no longer needs: stages under old keys, and shards that no marker names.
+
+Only for a caller that asked for it: old stages are what makes going back to old settings free.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cineforge_hf.errors import UsageError
+from cineforge_hf.runs.lock import run_lock
+from cineforge_hf.runs.plan import film_of
+from cineforge_hf.runs.runner import pending
+from cineforge_hf.runs.store import Run
+
+
+def prunable(run: Run) -> list[Path]:
+    """Folders and files that the run as it stands does not use, sorted."""
+    current = {stage.folder for stage in run.stages}
+    old = [p for p in run.path.iterdir() if p.is_dir() and p not in current and (p / "stage.json").is_file()]
+    films = set(run.film_ids())
+    stray: list[Path] = []
+    for stage in run.stages:
+        named = {shard.name for marker in stage.markers().values() for shard in marker.shards if film_of(shard.name) in films}
+        stray += [path for path in stage.folder.glob("*.parquet") if path.stem not in named]
+    return sorted([*old, *stray])
+
+
+def prune(path: Path, dry_run: bool = False) -> list[Path]:
+    """Removes what `prunable` lists and returns it.
+
+    Raises:
+        UsageError: the run is unfinished or in use; nothing was removed.
+    """
+    run = Run.open(path)
+    with run_lock(path):
+        if any(item.todo or item.after for item in pending(run)):
+            raise UsageError(f"{path}: unfinished; finish it first (cineforge run), so that nothing still needed is removed")
+        targets = prunable(run)
+        for target in targets if not dry_run else ():
+            shutil.rmtree(target) if target.is_dir() else target.unlink()
+    return targets

@@ -53,7 +53,7 @@ def on_grid(seconds: float, earliest: float, latest: float) -> float:
     >>> on_grid(10.03, 0, 60), on_grid(10.03, 10.01, 60), on_grid(43.86, 0, 43.85)
     (10.04, 10.04, 43.84)
     """
-    frame = round(seconds / GRID)
+    frame = math.floor(seconds / GRID + 0.5 + _EPSILON)
     if frame * GRID < earliest - _EPSILON:
         frame = math.ceil((earliest - _EPSILON) / GRID)
     if frame * GRID > latest + _EPSILON:

@@ -44,7 +44,7 @@ class SegmentClips(Processor):
         >>> film = {"film_id": ["f"], "cues": [cues], "trim_start": [0.0], "trim_end": [9.0]}
         >>> clips = SegmentClips()(film)
         >>> clips["clip_id"], clips["start"], clips["end"], clips["asr_text"]
-        (['f-0000088-0000412'], [0.88], [4.12], ['I saw Mr. Smith.'])
+        (['f-0000092-0000412'], [0.92], [4.12], ['I saw Mr. Smith.'])
     """
 
     name: ClassVar[str] = "segment"

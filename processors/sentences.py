@@ -25,49 +25,9 @@ PUNCTUATED_SHARE = 0.03
 MERGE_WORDS = 500
 
 _CLOSERS = "\"'”’»›)]}）】』」》〉"
-_ABBREVIATIONS = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "mx",
-        "dr",
-        "prof",
-        "st",
-        "sgt",
-        "lt",
-        "col",
-        "gen",
-        "capt",
-        "cpt",
-        "cmdr",
-        "adm",
-        "maj",
-        "rev",
-        "hon",
-        "gov",
-        "sen",
-        "rep",
-        "pres",
-        "fr",
-        "messrs",
-        "mme",
-        "mlle",
-        "vs",
-        "e.g",
-        "i.e",
-        "etc",
-        "cf",
-        "viz",
-        "approx",
-        "dept",
-        "est",
-        "fig",
-        "vol",
-        "pp",
-        "p.s",
-    ]
-)
+_TITLES = "mr mrs ms mx dr prof st sgt lt col gen capt cpt cmdr adm maj rev hon gov sen rep pres fr messrs mme mlle"
+_SHORT_FORMS = "vs e.g i.e etc cf viz approx dept est fig vol pp p.s"
+_ABBREVIATIONS = frozenset(f"{_TITLES} {_SHORT_FORMS}".split())
 _NUMBER_ABBREVIATIONS = frozenset(["no", "nos", "art", "sec", "ch", "op"])
 _INITIALS = re.compile(r"(?:[A-Za-z]\.)+")
 

@@ -29,93 +29,14 @@ from cineforge_hf.processors.languages import Language, text_language
 # strict; a Chinese file with English names in a cue or two per scene stays under a tenth.
 LANGUAGE_SHARE = 0.2
 
-_TAGS: dict[str, Language] = {
-    **dict.fromkeys(
-        [
-            "zh",
-            "zho",
-            "chi",
-            "cmn",
-            "chs",
-            "cht",
-            "sc",
-            "tc",
-            "gb",
-            "big5",
-            "chinese",
-            "mandarin",
-            "中文",
-            "简体",
-            "繁体",
-            "繁體",
-            "简中",
-            "繁中",
-            "简",
-            "繁",
-            "国语",
-            "國語",
-        ],
-        "zh",
-    ),
-    **dict.fromkeys(["en", "eng", "english", "英文", "英语", "英語", "英"], "en"),
-}
-_OTHER_TAGS = {
-    "ar",
-    "ara",
-    "cs",
-    "cze",
-    "da",
-    "dan",
-    "de",
-    "deu",
-    "ger",
-    "el",
-    "es",
-    "spa",
-    "fi",
-    "fin",
-    "fr",
-    "fra",
-    "fre",
-    "he",
-    "heb",
-    "hi",
-    "hin",
-    "hu",
-    "hun",
-    "id",
-    "ind",
-    "it",
-    "ita",
-    "ja",
-    "jpn",
-    "ko",
-    "kor",
-    "ms",
-    "nl",
-    "nld",
-    "dut",
-    "no",
-    "nor",
-    "pl",
-    "pol",
-    "pt",
-    "por",
-    "pt-br",
-    "ro",
-    "ru",
-    "rus",
-    "sv",
-    "swe",
-    "th",
-    "tha",
-    "tr",
-    "tur",
-    "uk",
-    "ukr",
-    "vi",
-    "vie",
-}
+_CHINESE = "zh zho chi cmn chs cht sc tc gb big5 chinese mandarin 中文 简体 繁体 繁體 简中 繁中 简 繁 国语 國語"
+_ENGLISH = "en eng english 英文 英语 英語 英"
+_TAGS: dict[str, Language] = {**dict.fromkeys(_CHINESE.split(), "zh"), **dict.fromkeys(_ENGLISH.split(), "en")}
+_OTHERS = (
+    "ar ara cs cze da dan de deu ger el es spa fi fin fr fra fre he heb hi hin hu hun id ind it ita ja jpn ko kor ms nl nld "
+    "dut no nor pl pol pt por ro ru rus sv swe th tha tr tur uk ukr vi vie"
+)
+_OTHER_TAGS = frozenset(_OTHERS.split())
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import yaml
 from datasets import Features
 
 from cineforge_hf import schema
-from cineforge_hf.dataset_scripts.rows import Row, reasons
+from cineforge_hf.runs.rows import Row, reasons
 from cineforge_hf.runs.store import Run
 
 URL = "https://github.com/cineforge/cineforge_hf"

@@ -29,7 +29,7 @@ from cineforge_hf import __version__, schema
 from cineforge_hf.dataset_scripts.card import Summary, write_card
 from cineforge_hf.dataset_scripts.cutting import clip_error, cutting_jobs, picture_path, sound_path
 from cineforge_hf.dataset_scripts.parquet import RowGroupWriter, published_features
-from cineforge_hf.dataset_scripts.rows import FilmRef, clip_rows, list_films, published_columns, reasons
+from cineforge_hf.runs.rows import FilmRef, clip_rows, list_films, published_columns, reasons
 from cineforge_hf.errors import UsageError
 from cineforge_hf.executors import Executor
 from cineforge_hf.runs.files import read_json, remove_leftovers, sha256_of, sync_folder, write_atomic, write_json
@@ -157,7 +157,7 @@ class _Export:
 
     def _by_film(self, numbers: list[int]) -> Iterator[tuple[FilmRef, list[tuple[str, float, float]]]]:
         clips = (clip for number in numbers for clip in self._slice(number))
-        for film_id, group in groupby(clips, key=lambda clip: clip.film.film_id):
+        for _, group in groupby(clips, key=lambda clip: clip.film.film_id):
             same = list(group)
             yield same[0].film, [(clip.clip_id, clip.start, clip.end) for clip in same]
 
@@ -178,7 +178,7 @@ class _Export:
 
     def _write_default(self, path: Path, clips: list[_Clip]) -> None:
         with RowGroupWriter(path, self.features["default"]) as writer:
-            for (film_id, shard), group in groupby(clips, key=lambda clip: (clip.film.film_id, clip.shard)):
+            for (_, shard), group in groupby(clips, key=lambda clip: (clip.film.film_id, clip.shard)):
                 same = list(group)
                 wanted = {clip.clip_id for clip in same}
                 for row in clip_rows(same[0].film, self.columns, [shard]):

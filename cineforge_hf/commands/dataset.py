@@ -33,7 +33,8 @@ def validate(options: argparse.Namespace) -> int:
 
     console = Console(soft_wrap=True)
     found = 0
-    for found, finding in enumerate(validate_dataset(Path(options.dataset)), start=1):
+    for finding in validate_dataset(Path(options.dataset)):
+        found += 1
         console.print(f"{finding.where}: {finding.message}", highlight=False, markup=False)
     console.print(f"{options.dataset}: {found} findings" if found else f"{options.dataset}: valid", highlight=False, markup=False)
     return SOME_FAILED if found else OK

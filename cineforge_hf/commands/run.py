@@ -60,7 +60,7 @@ def status(options: argparse.Namespace) -> int:
     opened = Run.open(Path(options.run))
     console = Console()
     if options.rejected:
-        from cineforge_hf.dataset_scripts.rows import rejected_rows
+        from cineforge_hf.runs.rows import rejected_rows
 
         for row in rejected_rows(opened):
             console.print(f"{row['clip_id'] or row['source']}: {', '.join(row['reject_reasons'])}", highlight=False, markup=False)

@@ -24,14 +24,12 @@ _PUBLIC = {
     "SegmentClips": "cineforge_hf.processors.segment",
     "Transcribe": "cineforge_hf.processors.transcribe",
     "Verify": "cineforge_hf.processors.verify",
-    "load_dataset": "cineforge_hf.loading",
     "open_clip": "cineforge_hf.media",
     "scan_films": "cineforge_hf.films",
 }
 
 if TYPE_CHECKING:
     from cineforge_hf.films import scan_films as scan_films
-    from cineforge_hf.loading import load_dataset as load_dataset
     from cineforge_hf.media import open_clip as open_clip
     from cineforge_hf.processor import Processor as Processor
     from cineforge_hf.processors.check_text import CheckText as CheckText

@@ -109,10 +109,13 @@ def _add_run_keepers(verbs: argparse._SubParsersAction[argparse.ArgumentParser])
         "status",
         "cineforge_hf.commands.run",
         "show what a run has done, what is left, and why",
-        "  cineforge status runs/first\n  cineforge status runs/first --rejected",
+        "  cineforge status runs/first\n"
+        "  cineforge status runs/first --rejected\n"
+        "  cineforge status runs/first --html report.html",
     )
     status.add_argument("run", metavar="RUN")
     status.add_argument("--rejected", action="store_true", help="list the rows that export would not accept, and why")
+    status.add_argument("--html", metavar="FILE", help="write a report with charts and timelines of clips")
     retry = _add(
         verbs,
         "retry",

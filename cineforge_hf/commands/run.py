@@ -65,6 +65,11 @@ def status(options: argparse.Namespace) -> int:
         for row in rejected_rows(opened):
             console.print(f"{row['clip_id'] or row['source']}: {', '.join(row['reject_reasons'])}", highlight=False, markup=False)
         return OK
+    if options.html:
+        from cineforge_hf.runs.report import write_report
+
+        write_report(opened, Path(options.html))
+        console.print(f"wrote {options.html}", highlight=False, markup=False)
     lines = run_status(opened)
     console.print(status_table(lines))
     old = sum(folder_size(p) if p.is_dir() else p.stat().st_size for p in prunable(opened))

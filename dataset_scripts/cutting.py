@@ -116,7 +116,7 @@ class SoundJob(CutJob):
             for index, samples, rate in iter_sound_ranges(self.film, ranges, stream=self.stream):
                 flac = encode_flac(samples, rate, 16 if samples.dtype.itemsize == 2 else 24)
                 path = sound_path(self.staging, self.clips[rows[index]][0])
-                write_atomic(path, lambda temporary, flac=flac: _write(temporary, flac))
+                write_atomic(path, _writer(flac))
                 on_row(rows[min(index + 1, len(rows) - 1)])
         except MediaError as error:
             for row in rows:  # what came before the broken place is whole
@@ -141,8 +141,11 @@ class PictureJob(CutJob):
                 _write_error(self.staging, clip_id, error.message)
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def _writer(content: bytes) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.write_bytes(content)
+
+    return write
 
 
 def _write_error(staging: Path, clip_id: str, message: str) -> None:

@@ -43,16 +43,14 @@ def timeline_picture(row: Mapping[str, Any], clip: Clip) -> bytes:
     Raises:
         MediaError: the clip's media cannot be read.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
     figure = Figure(figsize=(12, 3), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     _draw(figure, row, clip)
-    canvas.draw()
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "WEBP", quality=80)
+    drawn, buffer = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").save(buffer, "WEBP", quality=80)
     return buffer.getvalue()
 
 

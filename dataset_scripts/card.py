@@ -13,11 +13,11 @@ import jinja2
 import yaml
 from datasets import Features
 
-from cineforge_hf import schema
+from cineforge_hf import __version__, schema
 from cineforge_hf.runs.rows import Row, reasons
 from cineforge_hf.runs.store import Run
 
-URL = "https://github.com/cineforge/cineforge_hf"
+
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 
 
@@ -63,7 +63,7 @@ def write_card(path: Path, name: str, runs: Sequence[Run], summary: Summary, fea
     text = environment.from_string(template).render(
         metadata=yaml.safe_dump(_metadata(name, summary, features), sort_keys=False, allow_unicode=True),
         name=name,
-        url=URL,
+        version=__version__,
         recipes=sorted({run.recipe.name for run in runs}),
         summary=summary,
         columns=[(n, schema.COLUMNS[n].meaning) for n in features["rejected"] if n in schema.COLUMNS],

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
+
 from cineforge_hf.errors import RowError, UsageError
 from cineforge_hf.media import iter_sound
 from cineforge_hf.processor import EngineInfo, Outcome, Processor, Row
-from cineforge_hf.processors.engines.transcribe.alignment import Alignment, align_cues
+from cineforge_hf.processors.engines.transcribe.alignment import Alignment, agreement, align_cues
 from cineforge_hf.processors.engines.transcribe.base import Cue, TranscriptionEngine, load_engine
-from cineforge_hf.processors.engines.vad.silero import RATE, SileroVAD, Span
+from cineforge_hf.processors.engines.vad.silero import RATE, Floats, SileroVAD, Span, finest_spans, speech_spans
 
 # A cue may stick out of the usable part by this much (its pause, or the aligner's error) before its words are cut off.
 EDGE_TOLERANCE = 0.3
@@ -83,31 +85,30 @@ class Transcribe(Processor):
     def _transcribe(self, row: Row) -> Row:
         lang = row["lang"] if row["lang"] in ("zh", "en") else self.lang
         transcript = self._engine.transcribe(row, lang)
-        speech = self._speech(row)
-        spans = [(cue.start, cue.end) for cue in transcript.cues]
-        moved = Alignment(1.0, 0.0, 1.0)
-        if not self._engine.timed_by_sound:
-            moved = align_cues(spans, speech, row["film_duration"], change=self.align)
+        voice = self._voice(row)
+        alignment = Alignment()
+        if self.align and not self._engine.timed_by_sound:
+            spans = [(cue.start, cue.end) for cue in transcript.cues]
+            alignment = align_cues(spans, finest_spans(voice), row["film_duration"])
         usable = (row["trim_start"], row["trim_end"])
+        cues = _usable(transcript.cues, alignment, usable)
+        speech = [(max(s, usable[0]), min(e, usable[1])) for s, e in speech_spans(voice) if e > usable[0] and s < usable[1]]
+        match = agreement([(cue.start, cue.end) for cue in cues], speech)
         return {
-            "cues": _to_column(_usable(transcript.cues, moved, usable), self._engine.info.name),
+            "cues": _to_column(cues, self._engine.info.name),
             "film_words": None if transcript.words is None else _to_column(transcript.words, self._engine.info.name),
-            "speech": [
-                {"start": max(start, usable[0]), "end": min(end, usable[1])}
-                for start, end in speech
-                if end > usable[0] and start < usable[1]
-            ],
+            "speech": [{"start": round(start, 3), "end": round(end, 3)} for start, end in speech],
             "subtitle_source": transcript.source,
-            "subtitle_offset": moved.offset,
-            "subtitle_rate": moved.rate,
-            "subtitle_match": moved.match,
-            "reject_reasons": ["weak_subtitle_match"] if moved.match < self.min_match else [],
+            "subtitle_offset": alignment.offset,
+            "subtitle_rate": alignment.rate,
+            "subtitle_match": match,
+            "reject_reasons": ["weak_subtitle_match"] if match < self.min_match else [],
         }
 
-    def _speech(self, row: Row) -> list[Span]:
+    def _voice(self, row: Row) -> Floats:
         # The whole film, not only its usable part: where nobody speaks says as much about a shift as where somebody does.
         blocks = iter_sound(row["source"], stream=row["audio_stream"], rate=RATE, mono=True, end=row["film_duration"])
-        return self._vad.detect(blocks)
+        return np.concatenate([np.zeros(0, np.float32), *self._vad.probabilities(blocks)])
 
     @cached_property
     def _engine(self) -> TranscriptionEngine:
@@ -118,11 +119,11 @@ class Transcribe(Processor):
         return SileroVAD()
 
 
-def _usable(cues: Sequence[Cue], moved: Alignment, usable: Span) -> list[Cue]:
+def _usable(cues: Sequence[Cue], alignment: Alignment, usable: Span) -> list[Cue]:
     """Cues on the film's clock that lie in its usable part."""
     kept = []
     for cue in cues:
-        start, end = moved.rate * cue.start + moved.offset, moved.rate * cue.end + moved.offset
+        start, end = alignment.apply(cue.start), alignment.apply(cue.end)
         inside = Cue(round(max(start, usable[0]), 3), round(min(end, usable[1]), 3), cue.text)
         outside = (end - start) - (inside.end - inside.start)
         if inside.end > inside.start and outside <= EDGE_TOLERANCE:

@@ -38,81 +38,81 @@ STEP = 0.02
 """Seconds per sample of the cross-correlation."""
 EDGE_REACH = 0.4
 """Seconds between a cue's edge and a speech edge at which they have nothing to do with each other."""
+TIME_WEIGHT = 1 / 3
+"""Weight of the agreement of time in the score; the edges have the rest."""
 REFINE_REACH = 0.6
 """Seconds around a peak of the cross-correlation that are searched again, exactly."""
 PEAKS = 4
 """Peaks per rate that are refined."""
+TIE = 0.005
+"""Difference of scores that decides between two changes."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How cues have to move, and how well they then fit.
+    """How cues have to move: corrected time = rate * time + offset.
 
     Args:
         rate: factor for the cues' times.
         offset: seconds added after scaling.
-        match: F1 of cue time and speech time after the change, 0 to 1.
     """
 
-    rate: float
-    offset: float
-    match: float
+    rate: float = 1.0
+    offset: float = 0.0
 
-    @property
-    def is_identity(self) -> bool:
-        """Whether cues stay where they are."""
-        return self.rate == 1.0 and self.offset == 0.0
+    def apply(self, seconds: float) -> float:
+        """A cue's time on the film's clock."""
+        return self.rate * seconds + self.offset
 
 
-def align_cues(cues: Sequence[Span], speech: Sequence[Span], duration: float, *, change: bool = True) -> Alignment:
+def align_cues(cues: Sequence[Span], speech: Sequence[Span], duration: float) -> Alignment:
     """Finds rate and offset of cues against voice activity.
 
     Args:
         cues: (start, end) in seconds, sorted.
-        speech: (start, end) of voice activity over the whole film, seconds, sorted, without overlap.
+        speech: (start, end) of voice activity over the whole film, seconds, sorted, without overlap. The finer its pauses,
+            the better: the shortest ones lie between two speakers, where cues end too.
         duration: length of the film in seconds.
-        change: False to measure the match alone.
 
     Returns:
         The alignment; the identity where no change is clearly better.
     """
-    if not cues or not speech:
-        return Alignment(1.0, 0.0, 0.0)
+    if len(cues) < MIN_CUES or not len(speech):
+        return Alignment()
     fit = _Fit(np.asarray(cues, float), np.asarray(speech, float))
-    best = (1.0, 0.0)
-    if change and len(cues) >= MIN_CUES:
-        best = _least_change(fit, _candidates(fit, duration))
-    return Alignment(*best, match=fit.match(*best))
-
-
-def _least_change(fit: _Fit, candidates: list[tuple[float, float]]) -> tuple[float, float]:
-    """The smallest change that no larger one beats clearly."""
-    margin = clear_margin(len(fit.cues))
-    chosen = (1.0, 0.0)
-    scored = sorted((fit.largest_shift(*c), c, fit.score(*c)) for c in candidates)
-    chosen_score = fit.score(*chosen)
-    for shift, candidate, score in scored:
-        if shift > TOLERATED_SHIFT and score > chosen_score + margin:
-            chosen, chosen_score = candidate, score
-            margin = SMALL_MARGIN
+    chosen, gain_needed = Alignment(), clear_gain(len(cues))
+    chosen_score = fit.score(chosen)
+    for candidate in sorted(_candidates(fit, duration), key=fit.largest_shift):
+        score = fit.score(candidate)
+        if fit.largest_shift(candidate) > TOLERATED_SHIFT and score > chosen_score + gain_needed:
+            # Once something has to move, a larger change only has to be better than a smaller one.
+            chosen, chosen_score, gain_needed = candidate, score, TIE
     return chosen
 
 
-SMALL_MARGIN = 0.005
+def clear_gain(cues: int) -> float:
+    """Gain of the score that a change needs, from the number of cues.
+
+    In simulated films (turns, pauses, missing and foreign cues, ragged edges) right subtitles gained at most 0.15 from a
+    wrong change with 5 to 8 cues, 0.03 with 40 and nothing with 150; wrong ones gained 0.15 to 0.3 from the right change.
+    """
+    return 0.03 + 0.6 / cues
 
 
-def clear_margin(cues: int) -> float:
-    """Gain of the score that a change needs: few cues fit better elsewhere by chance."""
-    return 0.03 + 0.3 / cues
+def agreement(cues: Sequence[Span], speech: Sequence[Span]) -> float:
+    """F1 of cue time and speech time, 0 to 1; both sorted and without overlap."""
+    if not len(cues) or not len(speech):
+        return 0.0
+    return float(_Fit(np.asarray(cues, float), np.asarray(speech, float)).times(1.0, np.zeros(1))[0])
 
 
-def _candidates(fit: _Fit, duration: float) -> list[tuple[float, float]]:
-    found = []
+def _candidates(fit: _Fit, duration: float) -> list[Alignment]:
+    """The best offset for each rate."""
+    candidates = []
     for rate in RATES:
-        peaks = _peaks(fit, rate, duration)
-        refined = [fit.refine(rate, offset) for offset in peaks]
-        found.append((rate, max(refined, key=lambda o: fit.score(rate, o))))
-    return found
+        refined = [Alignment(rate, fit.refine(rate, offset)) for offset in _peaks(fit, rate, duration)]
+        candidates.append(max(refined, key=fit.score))
+    return candidates
 
 
 def _peaks(fit: _Fit, rate: float, duration: float) -> list[float]:
@@ -123,9 +123,10 @@ def _peaks(fit: _Fit, rate: float, duration: float) -> list[float]:
     size = 1 << (length + lags).bit_length()
     overlap = _correlate(_boxes(cues, size), _boxes(fit.speech, size))
     total = (cues[:, 1] - cues[:, 0]).sum() + fit.speech_total
-    score = 2 * STEP * overlap / total
+    score = TIME_WEIGHT * 2 * STEP * overlap / total
     for side in (0, 1):
-        score = score + _correlate(_impulses(cues[:, side], size), _tents(fit.speech[:, side], size)) / len(cues)
+        edges = _correlate(_impulses(cues[:, side], size), _tents(fit.speech[:, side], size))
+        score = score + (1 - TIME_WEIGHT) / 2 * edges / len(cues)
     near = np.concatenate([score[-lags:], score[: lags + 1]])
     offsets = np.arange(-lags, lags + 1) * STEP
     found = []
@@ -169,6 +170,7 @@ class _Fit:
     """Scores of changes for one film, on exact times."""
 
     def __init__(self, cues: Floats, speech: Floats) -> None:
+        """Takes cues and speech as arrays of shape (n, 2)."""
         self.cues = cues
         self.speech = speech
         self.speech_total = float((speech[:, 1] - speech[:, 0]).sum())
@@ -176,34 +178,40 @@ class _Fit:
         # Seconds of speech before each edge: linear in between, so that overlaps are two interpolations.
         self._before = np.concatenate([[0.0], np.cumsum(np.diff(self._knots) * (np.arange(len(self._knots) - 1) % 2 == 0))])
 
-    def largest_shift(self, rate: float, offset: float) -> float:
+    def largest_shift(self, alignment: Alignment) -> float:
         """Seconds by which a change moves the cue that it moves most."""
         edges = self.cues[[0, -1]]
-        return float(np.abs((rate - 1) * edges + offset).max())
+        return float(np.abs((alignment.rate - 1) * edges + alignment.offset).max())
 
-    def match(self, rate: float, offset: float) -> float:
-        """F1 of cue time and speech time."""
-        cues = rate * self.cues + offset
-        heard = np.interp(cues, self._knots, self._before)
-        overlap = float((heard[:, 1] - heard[:, 0]).sum())
-        return 2 * overlap / (float((cues[:, 1] - cues[:, 0]).sum()) + self.speech_total)
+    def score(self, alignment: Alignment) -> float:
+        """Weighted mean of the agreement of time, of starts and of ends, 0 to 1."""
+        return float(self.scores(alignment.rate, np.array([alignment.offset]))[0])
 
-    def score(self, rate: float, offset: float) -> float:
-        """Mean of the agreement of time, of starts and of ends, 0 to 1."""
-        cues = rate * self.cues + offset
-        starts = _nearness(cues[:, 0], self.speech[:, 0])
-        ends = _nearness(cues[:, 1], self.speech[:, 1])
-        return (self.match(rate, offset) + starts + ends) / 3
+    def scores(self, rate: float, offsets: Floats) -> Floats:
+        """Score of every offset, shape (offsets,)."""
+        starts = rate * self.cues[:, 0] + offsets[:, None]
+        ends = rate * self.cues[:, 1] + offsets[:, None]
+        edges = (_nearness(starts, self.speech[:, 0]) + _nearness(ends, self.speech[:, 1])) / 2
+        return TIME_WEIGHT * self.times(rate, offsets) + (1 - TIME_WEIGHT) * edges
+
+    def times(self, rate: float, offsets: Floats) -> Floats:
+        """F1 of cue time and speech time for every offset, shape (offsets,)."""
+        starts = np.interp(rate * self.cues[:, 0] + offsets[:, None], self._knots, self._before)
+        ends = np.interp(rate * self.cues[:, 1] + offsets[:, None], self._knots, self._before)
+        cued = rate * float((self.cues[:, 1] - self.cues[:, 0]).sum())
+        return np.asarray(2 * (ends - starts).sum(axis=1) / (cued + self.speech_total))
 
     def refine(self, rate: float, offset: float) -> float:
-        """The best offset near one on the grid."""
-        around = np.linspace(offset - REFINE_REACH, offset + REFINE_REACH, 121)
-        scores = [self.score(rate, o) for o in around]
-        return float(around[int(np.argmax(scores))])
+        """The best offset near one on the grid, in hundredths of a second."""
+        for reach, step in ((REFINE_REACH, 0.05), (0.05, 0.01)):
+            around = offset + np.arange(-round(reach / step), round(reach / step) + 1) * step
+            offset = float(around[int(np.argmax(self.scores(rate, around)))])
+        return round(offset, 2)
 
 
-def _nearness(times: Floats, edges: Floats) -> float:
-    """Mean over the times of 1 at an edge, falling to 0 at `EDGE_REACH` from the nearest."""
-    right = np.searchsorted(edges, times).clip(1, len(edges) - 1) if len(edges) > 1 else np.zeros(len(times), int)
-    nearest = np.minimum(np.abs(edges[right] - times), np.abs(edges[right - 1] - times))
-    return float(np.maximum(0.0, 1 - nearest / EDGE_REACH).mean())
+def _nearness(times: Floats, edges: Floats) -> Floats:
+    """Mean over the last axis of 1 at an edge, falling to 0 at `EDGE_REACH` from the nearest."""
+    padded = np.concatenate([[-np.inf], edges, [np.inf]])
+    right = np.searchsorted(padded, times)
+    nearest = np.minimum(padded[right] - times, times - padded[right - 1])
+    return np.asarray(np.maximum(0.0, 1 - nearest / EDGE_REACH).mean(axis=-1))

@@ -64,19 +64,6 @@ class SileroVAD:
         if importlib.util.find_spec("onnxruntime") is None or self._weights() is None:
             raise UsageError("voice activity needs onnxruntime and silero-vad: pip install 'cineforge_hf[vad]'")
 
-    def detect(self, blocks: Iterable[Floats], offset: float = 0.0) -> list[Span]:
-        """Spans of speech in streamed sound.
-
-        Args:
-            blocks: mono sound at 16 kHz, float32 in -1..1, shaped (n,) or (1, n), of any lengths.
-            offset: seconds of the first sample on the source's clock.
-
-        Returns:
-            (start, end) in seconds on that clock, in order, apart from each other by `MIN_SILENCE` or more less padding.
-        """
-        probabilities = np.concatenate([np.zeros(0, np.float32), *self.probabilities(blocks)])
-        return [(start + offset, end + offset) for start, end in spans(probabilities)]
-
     def probabilities(self, blocks: Iterable[Floats]) -> Iterator[Floats]:
         """Probability of speech for every 32 ms, in blocks."""
         hidden, cell = np.zeros((1, 1, 128), np.float32), np.zeros((1, 1, 128), np.float32)
@@ -109,7 +96,7 @@ class SileroVAD:
         return path if path.is_file() else None
 
 
-def spans(probabilities: Floats) -> list[Span]:
+def speech_spans(probabilities: Floats) -> list[Span]:
     """Spans of speech from one probability per 32 ms, by two thresholds, the shortest silence and the shortest speech.
 
     Args:
@@ -118,25 +105,37 @@ def spans(probabilities: Floats) -> list[Span]:
     Returns:
         (start, end) in seconds from the first window, padded, never overlapping.
     """
+    return _spans(probabilities, off=OFF, min_silence=MIN_SILENCE, pad=PAD)
+
+
+def finest_spans(probabilities: Floats) -> list[Span]:
+    """Spans of speech with every dip between them, down to one window.
+
+    For alignment: where one speaker follows another within a tenth of a second, the dip is all that marks the change.
+    """
+    return _spans(probabilities, off=ON, min_silence=0.0, pad=0.0)
+
+
+def _spans(probabilities: Floats, *, off: float, min_silence: float, pad: float) -> list[Span]:
     step = WINDOW / RATE
     found: list[list[float]] = []
     begun: int | None = None
     for i, p in enumerate(probabilities.tolist()):
         if begun is None and p >= ON:
             begun = i
-        elif begun is not None and p < OFF:
+        elif begun is not None and p < off:
             found.append([begun * step, i * step])
             begun = None
     if begun is not None:
         found.append([begun * step, len(probabilities) * step])
     joined: list[list[float]] = []
     for start, end in found:
-        if joined and start - joined[-1][1] < MIN_SILENCE:
+        if joined and start - joined[-1][1] < min_silence:
             joined[-1][1] = end
         else:
             joined.append([start, end])
     whole = len(probabilities) * step
-    return [(max(0.0, start - PAD), min(whole, end + PAD)) for start, end in joined if end - start >= MIN_SPEECH]
+    return [(max(0.0, start - pad), min(whole, end + pad)) for start, end in joined if end - start >= MIN_SPEECH]
 
 
 def _regular(blocks: Iterable[Floats], size: int) -> Iterator[Floats]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from cineforge_hf import schema
 from cineforge_hf.runs.files import read_json
 from cineforge_hf.runs.fingerprint import explain_change, stage_identity
-from cineforge_hf.runs.store import FILMS, Marker, Run, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import FILMS, Marker, Run, StageStore, film_shard
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Plan:
                 yield f"title-{hashlib.sha256(title.encode()).hexdigest()[:12]}", shards
 
     def _title(self, film: str) -> str:
-        row = read_columns(self.run.stages[0].shard_path(film_shard(film)), ["title"])[0]
+        row = self.run.stages[0].read(film_shard(film), ["title"])[0]
         return str(row["title"])
 
     def _inputs(self, stage: StageStore, shards: list[str]) -> dict[str, str] | None:

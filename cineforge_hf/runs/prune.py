@@ -1,4 +1,4 @@
-"""Removes what a finished run no longer needs: stages under old keys, and shards that no marker names.
+"""Removes what a finished run no longer needs: stages under old keys, shards and media that no marker names.
 
 Only for a caller that asked for it: old stages are what makes going back to old settings free.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cineforge_hf.errors import UsageError
 from cineforge_hf.runs.lock import run_lock
+from cineforge_hf.runs.media_store import FOLDER
 from cineforge_hf.runs.plan import film_of
 from cineforge_hf.runs.runner import pending
 from cineforge_hf.runs.store import Run
@@ -21,9 +22,13 @@ def prunable(run: Run) -> list[Path]:
     old = [p for p in run.path.iterdir() if p.is_dir() and p not in current and (p / "stage.json").is_file()]
     films = set(run.film_ids())
     stray: list[Path] = []
+    media: set[str] = set()
     for stage in run.stages:
-        named = {shard.name for marker in stage.markers().values() for shard in marker.shards if film_of(shard.name) in films}
+        shards = [shard for marker in stage.markers().values() for shard in marker.shards if film_of(shard.name) in films]
+        named = {shard.name for shard in shards}
+        media.update(name for shard in shards for name in shard.media)
         stray += [path for path in stage.folder.glob("*.parquet") if path.stem not in named]
+    stray += [path for path in (run.path / FOLDER).glob("*") if f"{FOLDER}/{path.name}" not in media]
     return sorted([*old, *stray])
 
 

@@ -22,7 +22,7 @@ from cineforge_hf.runs.fingerprint import stage_identity
 from cineforge_hf.runs.lock import run_lock
 from cineforge_hf.runs.plan import Plan, Task, input_stages
 from cineforge_hf.runs.progress import Progress
-from cineforge_hf.runs.store import Marker, Run, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import Marker, Run, StageStore, film_shard
 from cineforge_hf.runs.task import task_spec
 
 logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class _Breaker:
     def see(self, stage: StageStore, marker: Marker) -> None:
         self._count = self._count + marker.errors.get("unexpected", 0) if not marker.ok else 0
         if self._count >= MAX_EQUAL_FAILURES:
-            rows = read_columns(stage.shard_path(marker.shards[-1].name), ["errors"])
+            rows = stage.read(marker.shards[-1].name, ["errors"])
             message = rows[-1]["errors"][-1]["message"]
             raise SystemicError(f"stage {self._stage} failed for {self._count} rows in a row: {message}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cineforge_hf.runs.plan import Plan, film_of
 from cineforge_hf.runs.runner import pending
-from cineforge_hf.runs.store import Marker, Run, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import Marker, Run, StageStore, film_shard
 
 
 @dataclass
@@ -91,8 +91,8 @@ def failures(run: Run) -> Iterator[Failure]:
             if not marker.failed:
                 continue
             for shard in marker.shards:
-                film = read_columns(run.stages[0].shard_path(film_shard(film_of(shard.name))), ["source"])[0]
-                for row in read_columns(stage.shard_path(shard.name), [*stage.keys, "errors"]):
+                film = run.stages[0].read(film_shard(film_of(shard.name)), ["source"])[0]
+                for row in stage.read(shard.name, [*stage.keys, "errors"]):
                     for error in row["errors"] or ():
                         yield Failure(film["source"], row.get("clip_id"), error["stage"], error["code"], error["message"])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from cineforge_hf.processor import Processor, Row
 from cineforge_hf.runs.plan import Task, film_of, input_stages
-from cineforge_hf.runs.store import Marker, Run, Shard, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import Marker, Run, Shard, StageStore, film_shard
 
 # Rows of a clip shard: small enough that a kill loses little, large enough to fill a batch.
 SHARD_ROWS = 32
@@ -114,9 +114,9 @@ def read_rows(spec: TaskSpec, shard: str) -> list[Row]:
     film: Row = {}
     for stage, columns in spec.sources:
         if stage.level == "film":
-            film |= read_columns(stage.shard_path(film_shard(film_of(shard))), ("film_id", *columns))[0]
+            film |= stage.read(film_shard(film_of(shard)), ("film_id", *columns))[0]
         else:
-            part = read_columns(stage.shard_path(shard), (*stage.keys, *(c for c in columns if c not in stage.keys)))
+            part = stage.read(shard, (*stage.keys, *(c for c in columns if c not in stage.keys)))
             rows = rows or [{} for _ in part]
             for row, new in zip(rows, part, strict=True):
                 if row.get("clip_id", new["clip_id"]) != new["clip_id"]:
@@ -134,7 +134,7 @@ def _kept(spec: TaskSpec) -> dict[int, list[Row]]:
     """Rows of the old shards that were well, by index."""
     stage, old = spec.task.stage, spec.task.stage.marker(spec.task.name)
     assert old is not None  # noqa: S101 (only a finished task is retried)
-    rows = [row for shard in old.shards for row in read_columns(stage.shard_path(shard.name), stage.schema.names)]
+    rows = [row for shard in old.shards for row in stage.read(shard.name, stage.schema.names)]
     if stage.processor and stage.processor.explodes:
         return {}
     return {i: [row] for i, row in enumerate(rows) if not row["errors"]}

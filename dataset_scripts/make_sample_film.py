@@ -45,9 +45,9 @@ def make_sample_film(folder: Path, seed: int = 0) -> Path:
     Raises:
         UsageError: espeak-ng or the font is missing.
     """
-    cv2.setNumThreads(1)  # so that results do not depend on the number of cores
     espeak = sound.find_espeak()
     scenery.font("Serif", 10)
+    cv2.setNumThreads(1)  # so that results do not depend on the number of cores
     folder.mkdir(parents=True, exist_ok=True)
 
     languages = [scene.lang for scene in SCENES for _ in scene.lines]

@@ -64,7 +64,7 @@ class Scene:
     Attributes:
         lead: seconds before the first line.
         tail: seconds after the last line; a scene without lines lasts `lead + tail`.
-        views: what a scene without lines shows.
+        view: what a scene without lines shows.
     """
 
     scene_type: Literal["card", "narration", "monologue", "dialogue"]

@@ -87,6 +87,7 @@ class SegmentClips(Processor):
 
     def _clip(self, film: _Film, group: list[Piece], start: float, end: float) -> Row:
         duration = round(end - start, 2)
+        speech = [(_within(s - start, duration), _within(e - start, duration)) for s, e in film.speech_in(start, end)]
         clip: Row = {
             "clip_id": f"{film.film_id}-{round(start * 100):07d}-{round(end * 100):07d}",
             "start": start,
@@ -95,10 +96,7 @@ class SegmentClips(Processor):
             "asr_text": join_texts(p.text for p in group),
             "words": _relative(group, start, duration) if film.has_words else None,
             "clip_cues": _relative(film.cues_of(group), start, duration),
-            "clip_speech": [
-                {"start": _within(s - start, duration), "end": _within(e - start, duration)}
-                for s, e in film.speech_in(start, end)
-            ],
+            "clip_speech": [{"start": s, "end": e} for s, e in speech],
         }
         if duration < self.min_seconds - _EPSILON:
             clip["reject_reasons"] = ["too_short"]

@@ -7,6 +7,7 @@ is worth losing a film: `repair_cues` mends times and never touches text, except
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 
 import pysubs2
@@ -57,7 +58,10 @@ def parse_subtitles(text: str, name: str) -> tuple[list[RawCue], bool]:
     kind = ("ssa" if "[v4 styles]" in text.lower() else "ass") if ass else "srt"
     options = {} if ass else {"keep_html_tags": True}
     try:
-        subs = pysubs2.SSAFile.from_string(text, format_=kind, **options)
+        with warnings.catch_warnings():
+            # Of fields that hold no text (layer, margins), which it then leaves at their defaults.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            subs = pysubs2.SSAFile.from_string(text, format_=kind, **options)
     except (Pysubs2Error, ValueError, KeyError, IndexError) as error:
         raise RowError("subtitle_format", f"{name}: not SRT, WebVTT or ASS text ({error}); convert it to SRT") from error
     return [RawCue(e.start / 1000, e.end / 1000, e.text) for e in subs.events if e.type != "Comment"], ass

@@ -38,7 +38,11 @@ def store_media(run: Path, kind: pa.DataType, value: Any) -> Any:
 
 def resolve_media(run: Path, kind: pa.DataType, value: Any) -> Any:
     """The value with absolute paths, as stages read it."""
-    return _map_media(kind, value, lambda media: {**media, "path": str((run / media["path"]).absolute())} if _is_stored(media) else media)
+
+    def place(media: dict[str, Any]) -> dict[str, Any]:
+        return {**media, "path": str((run / media["path"]).absolute())} if _is_stored(media) else media
+
+    return _map_media(kind, value, place)
 
 
 def media_paths(kind: pa.DataType, value: Any) -> list[str]:

@@ -45,7 +45,27 @@ def sidecars(folder: Path, **contents: str) -> list[dict[str, str]]:
     return made
 
 
+def decoded_once(row: dict[str, Any]) -> Transcribe:
+    """The stage, with the voice activity of this film found once for all calls."""
+    stage = Transcribe()
+    voice = stage._voice(row)
+    stage._voice = lambda _: voice  # type: ignore[method-assign]
+    return stage
+
+
+def write_moved(right: pysubs2.SSAFile, path: Path, rate: float, offset: float) -> dict[str, str]:
+    """A sidecar whose times are rate * time + offset."""
+    moved = pysubs2.SSAFile()
+    moved.events = [
+        pysubs2.SSAEvent(round(rate * e.start + 1000 * offset), round(rate * e.end + 1000 * offset), e.text) for e in right
+    ]
+    moved.save(str(path))
+    return {"path": str(path), "sha256": "00"}
+
+
 ENGLISH, CHINESE, FRENCH = srt("Good morning.", "Come in."), srt("早上好。", "请进。"), srt("Bonjour.", "Entrez.")
+RUSSIAN, JAPANESE = srt("Доброе утро.", "Войдите."), srt("おはようございます。", "どうぞお入りください。")
+LONG_FRENCH = srt(*["Je ne sais pas ce que vous voulez dire, mais il faut partir."] * 8)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +90,10 @@ def test_the_wanted_language_is_chosen(tmp_path: Path, film_row: MakeRow, lang: 
         ("zh", {"plain": ENGLISH}, "subtitle_language", "English"),
         ("en", {"plain": CHINESE}, "subtitle_language", "Chinese"),
         ("en", {"fr": FRENCH}, "subtitle_language", "another language"),
+        ("en", {"plain": RUSSIAN}, "subtitle_language", "another language"),
+        ("zh", {"plain": JAPANESE}, "subtitle_language", "another language"),
+        ("en", {"plain": LONG_FRENCH}, "subtitle_language", "another language"),
+        ("auto", {"plain": RUSSIAN}, "subtitle_language", "another language"),
         ("en", {"plain": ""}, "no_cues", "film.srt"),
         ("en", {"plain": srt("[door slams]", "♪ la ♪")}, "no_cues", "film.srt"),
         ("zh", {}, "no_subtitles", "film.zh.srt"),
@@ -85,6 +109,13 @@ def test_what_cannot_be_used_says_why(
     assert caught.value.code == code
     assert says in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_a_title_is_no_language(tmp_path: Path, film_row: MakeRow) -> None:
+    path = tmp_path / "No.srt"
+    path.write_text(ENGLISH, encoding="utf-8")
+    row = film_row(source=str(tmp_path / "film.mp4"), subtitles=[{"path": str(path), "sha256": "00"}])
+    assert SubtitleEngine().transcribe(row, "en").source == "No.srt"
 
 
 def test_pictures_of_text_are_named(film_row: MakeRow) -> None:
@@ -164,19 +195,16 @@ def test_in_map_with_one_bad_film(sample_film: Path, make_film: MakeFilm, film_r
 
 
 @needs_vad
-@pytest.mark.parametrize(("rate", "offset"), [(1.0, 3.7), (1.0, -3.7), (25 / NTSC, 3.7), (NTSC / 25, -3.7)])
-def test_a_wrong_sidecar_of_the_sample_is_put_right(
-    sample_film: Path, tmp_path: Path, film_row: MakeRow, rate: float, offset: float
-) -> None:
-    subs = pysubs2.load(str(sample_film.with_suffix(".srt")))
-    truth = np.array([(e.start, e.end) for e in subs]) / 1000
-    for event in subs:
-        event.start, event.end = round(rate * event.start + 1000 * offset), round(rate * event.end + 1000 * offset)
-    subs.save(str(tmp_path / "wrong.srt"))
-    row = film_row(source=str(sample_film), subtitles=[{"path": str(tmp_path / "wrong.srt"), "sha256": "00"}])
+def test_wrong_sidecars_of_the_sample_are_put_right(sample_film: Path, tmp_path: Path, film_row: MakeRow) -> None:
+    right = pysubs2.load(str(sample_film.with_suffix(".srt")))
+    truth = np.array([(e.start, e.end) for e in right]) / 1000
+    row = film_row(source=str(sample_film))
     row.update(Ingest().run([row])[0][0])
-    ((found,),) = Transcribe().run([row])
-    assert np.abs(np.array([(c["start"], c["end"]) for c in found["cues"]]) - truth).max() < 0.3
+    stage = decoded_once(row)
+    for rate, offset in ((1.0, 3.7), (1.0, -3.7), (25 / NTSC, 3.7), (NTSC / 25, -3.7)):
+        row["subtitles"] = [write_moved(right, tmp_path / "wrong.srt", rate, offset)]
+        ((found,),) = stage.run([row])
+        assert np.abs(np.array([(c["start"], c["end"]) for c in found["cues"]]) - truth).max() < 0.3
 
 
 @needs_vad
@@ -191,16 +219,9 @@ def test_real_clips_joined_to_a_film(clips_folder: Path, tmp_path: Path, film_ro
     edges = np.array([(t["turns"][0]["start"], t["turns"][-1]["start"] + t["turns"][-1]["duration"]) for t in truth])
     row = film_row(source=str(film))
     row.update(Ingest(intro=10, outro=10).run([row])[0][0])
-    stage, worst = Transcribe(), []
-    voice = stage._voice(row)
-    stage._voice = lambda _: voice  # type: ignore[method-assign]  # Decoded once, not nine times.
+    stage, worst = decoded_once(row), []
     for rate, offset in product((1.0, 25 / NTSC, NTSC / 25), (0.0, 3.7, -3.7)):
-        moved = pysubs2.SSAFile()
-        moved.events = [
-            pysubs2.SSAEvent(round(rate * e.start + 1000 * offset), round(rate * e.end + 1000 * offset), e.text) for e in right
-        ]
-        moved.save(str(tmp_path / "moved.srt"))
-        row["subtitles"] = [{"path": str(tmp_path / "moved.srt"), "sha256": "00"}]
+        row["subtitles"] = [write_moved(right, tmp_path / "moved.srt", rate, offset)]
         ((found,),) = stage.run([row])
         if (rate, offset) == (1.0, 0.0):
             assert (found["subtitle_rate"], found["subtitle_offset"]) == (1.0, 0.0)

@@ -212,7 +212,7 @@ class _Fit:
     def refine(self, rate: float, offset: float) -> float:
         """The best offset near one on the grid, in hundredths of a second."""
         for reach, step in ((REFINE_REACH, 0.05), (0.05, 0.01)):
-            around = offset + np.arange(-round(reach / step), round(reach / step) + 1) * step
+            around = np.asarray(offset + np.arange(-round(reach / step), round(reach / step) + 1) * step, np.float64)
             offset = float(around[int(np.argmax(self.scores(rate, around)))])
         return round(offset, 2)
 

@@ -20,28 +20,6 @@ FUNCTION_WORD_SHARE = 0.05
 ENOUGH_WORDS = 60
 _ENGLISH = "the you and it of that what this for my have not are your with it's don't i'm that's"
 _FUNCTION_WORDS = frozenset(_ENGLISH.split())
-    [
-        "the",
-        "you",
-        "and",
-        "it",
-        "of",
-        "that",
-        "what",
-        "this",
-        "for",
-        "my",
-        "have",
-        "not",
-        "are",
-        "your",
-        "with",
-        "it's",
-        "don't",
-        "i'm",
-        "that's",
-    ]
-)
 
 # Ideographs with their extensions and compatibility forms, kana and hangul; not the punctuation of U+3000.
 CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\U00020000-\U000323af"

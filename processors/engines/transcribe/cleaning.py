@@ -32,8 +32,6 @@ _DASH = re.compile(r"^\s*[-–—‐‑−－](?:\s+|(?![-–—\d\s]))")
 # A speaker's label: two capitals or more, digits, dots and apostrophes, before a colon that no digit follows.
 _NO_LABEL = r"(?!(?:OK|P\.?S\.?|FYI|NB|Q|A)[:：])"
 _LABEL = re.compile(rf"^\s*(?:[-–—]\s*)?{_NO_LABEL}(?=[^:：]*[A-Z]{{2}})[A-Z][A-Z0-9 .'’#&/-]{{1,30}}[:：](?!\d)\s*")
-    r"^\s*(?:[-–—]\s*)?(?!(?:OK|P\.?S\.?|FYI|NB|Q|A)[:：])(?=[^:：]*[A-Z]{2})[A-Z][A-Z0-9 .'’#&/-]{1,30}[:：](?!\d)\s*"
-)
 
 
 def clean_lines(raw: str, *, ass: bool) -> list[str]:

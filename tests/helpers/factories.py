@@ -79,8 +79,8 @@ def command(*arguments: object) -> list[str]:
 
 def environment() -> dict[str, str]:
     """The environment of subprocesses: the tree under test, the test stages, plain output without wrapping."""
-    root = Path(__file__).resolve().parent.parent
-    paths = [str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")]
+    helpers = Path(__file__).resolve().parent
+    paths = [str(helpers.parent.parent), str(helpers), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), "COLUMNS": "400", "NO_COLOR": "1"}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 
 WIDTH, HEIGHT, BLOCK = 160, 64, 16
 BITS = 10
@@ -92,9 +93,10 @@ def make_film(
         if video:
             unit = stream.codec_context.time_base
             moments = times if times is not None else [float(k / Fraction(rate)) for k in range(round(seconds * Fraction(rate)))]
-            packets = []
+            packets, scaler = [], VideoReformatter()
             for number, moment in enumerate(moments):
-                frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(*size, format=pixels)
+                frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+                frame = scaler.reformat(frame, *size, format=pixels, threads=1)
                 frame.pts, frame.time_base = round(moment / unit), unit
                 packets += stream.encode(frame)
             lanes.append(packets + stream.encode(None))
@@ -108,6 +110,8 @@ def make_film(
 def _track(container, sound):
     track = container.add_stream(sound.get("codec", "aac"), rate=sound.get("rate", 44100))
     track.codec_context.layout = sound.get("layout", "stereo")
+    if track.codec_context.name == "aac" and not sound.get("noise"):
+        track.options = {"aac_coder": "fast"}
     if "format" in sound:
         track.codec_context.format = sound["format"]
     for key in ("language", "title"):

@@ -85,7 +85,8 @@ def load_weights(model: nn.Module, state: Mapping[str, torch.Tensor], source: Pa
             raise UsageError(f"{source}: {key} has shape {tuple(value.shape)}, expected {tuple(expected[key].shape)}")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise UsageError(f"{source}: {key} holds values that are not finite; the file is damaged")
-    model.load_state_dict(dict(state), assign=False)
+    # A model on the meta device, made only to be filled, takes the tensors themselves.
+    model.load_state_dict(dict(state), assign=any(value.is_meta for value in expected.values()))
 
 
 def _some(keys: list[str]) -> str:

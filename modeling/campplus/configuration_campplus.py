@@ -1,6 +1,7 @@
-"""Configuration of the CAM++ speaker encoder. The defaults are the released sizes."""
+"""Configuration of the CAM++ speaker encoder. The defaults are the released sizes.
 
-from __future__ import annotations
+Field types are checked, so annotations must not become strings (no `from __future__ import annotations`).
+"""
 
 from huggingface_hub.dataclasses import strict
 

@@ -2,9 +2,9 @@
 
 Invariants: the language model's codec table holds the codebook, then SOS, EOS, TURN, FILL and reserved ids;
 the time/speaker table holds times, then 4 scene types, 2 genders, 5 ages and the speakers.
-"""
 
-from __future__ import annotations
+There is no `from __future__ import annotations` here: the types of the fields are checked, and must not become strings.
+"""
 
 from typing import Any
 
@@ -101,7 +101,8 @@ class CineDubFlowConfig(StrictConfig):
         """
         if self.hidden_size != self.num_attention_heads * self.head_dim:
             raise ValueError(
-                f"hidden_size {self.hidden_size} must be num_attention_heads {self.num_attention_heads} x head_dim {self.head_dim}"
+                f"hidden_size {self.hidden_size} must be num_attention_heads {self.num_attention_heads} "
+                f"x head_dim {self.head_dim}"
             )
         if self.hidden_size % self.position_groups:
             raise ValueError(f"hidden_size {self.hidden_size} must be divisible by position_groups {self.position_groups}")

@@ -274,7 +274,7 @@ def _card(conversion: Conversion, source: str) -> str:
         "",
         'model = CineDubForConditionalGeneration.from_pretrained("path/to/this/folder")',
         'processor = CineDubProcessor.from_pretrained("path/to/this/folder")',
-        'inputs = processor(text="Hello.", turns=[{"start": 0.0, "duration": 2.0}], duration=2.0, voices=voice, sampling_rate=16000)',
+        'inputs = processor(text="Hello.", scene="monologue", duration=2.0, voices=voice, sampling_rate=16000)',
         "waveform = model.generate_speech(**inputs, seed=0).waveforms[0]  # 24 kHz",
         "```",
     ]

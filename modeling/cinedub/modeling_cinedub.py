@@ -72,7 +72,7 @@ class CineDubForConditionalGeneration(CineDubPreTrainedModel, CineDubGenerationM
     Example:
         >>> model = CineDubForConditionalGeneration.from_pretrained("models/cinedub")
         >>> processor = CineDubProcessor.from_pretrained("models/cinedub")
-        >>> inputs = processor(text="Hello.", turns=[{"start": 0, "duration": 2}], duration=2.0, voices=voice, sampling_rate=16000)
+        >>> inputs = processor(text="Hello.", scene="monologue", duration=2.0, voices=voice, sampling_rate=16000)
         >>> speech = model.generate_speech(**inputs, seed=0)
         >>> speech.waveforms[0].shape
         torch.Size([48000])

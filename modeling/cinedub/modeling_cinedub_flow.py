@@ -65,7 +65,7 @@ class CineDubFlowModel(PreTrainedModel):
     """The flow.
 
     Example:
-        >>> flow = CineDubFlowModel(CineDubFlowConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, head_dim=16)).eval()
+        >>> flow = CineDubFlowModel(CineDubFlowConfig(num_hidden_layers=2)).eval()
         >>> flow.sample(torch.zeros(1, 10, dtype=torch.long), torch.tensor([10]), torch.randn(1, 1, 192)).shape
         torch.Size([1, 20, 80])
     """

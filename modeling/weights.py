@@ -108,7 +108,7 @@ class OnnxGraph:
         self._aliases: dict[str, str] = {}
         for node in self._graph.node:
             if node.op_type == "Constant":
-                self._tensors |= {node.output[0]: a.t for a in node.attribute if a.name == "value"}
+                self._tensors.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
             elif node.op_type == "Identity":
                 self._aliases[node.output[0]] = node.input[0]
 

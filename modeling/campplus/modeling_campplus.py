@@ -1,6 +1,6 @@
 """CAM++: filterbank features of a voice to an x-vector.
 
-The network is that of Wang et al. 2023, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking".
+After Wang et al. 2023, "CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware Masking".
 Module names follow the published checkpoints, so that their weights load without a key map. Features are (batch, frames, bins);
 inside, channels come before time.
 """

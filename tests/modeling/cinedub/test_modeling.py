@@ -84,7 +84,7 @@ def test_no_buffer_is_lost_by_saving(tiny):
 
 @torch.no_grad()
 def test_padding_changes_no_logit(tiny):
-    batch = {name: value for name, value in random_prompts(4).items()}
+    batch = random_prompts(4)
     together = tiny(**{name: batch[name] for name in PROMPT}).logits[:, -1]
     for i in range(4):
         alone = tiny(**{name: single(batch, i)[name] for name in PROMPT}).logits[0, -1]

@@ -23,8 +23,10 @@ def package():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.06 if parameter.ndim > 1 else 0.2)
-        model.quantizer._codebook.project_down.weight.mul_(40)
-        model.quantizer._codebook.project_down.bias.zero_()
+        model.quantizer._codebook.project_down.weight.mul_(4)
+        hidden, _ = model.encoder(torch.randn(1, 128, 400), torch.tensor([400]))
+        mean = model.quantizer._codebook.project_down(hidden).mean((0, 1))
+        model.quantizer._codebook.project_down.bias.sub_(mean)
     return model
 
 
@@ -86,9 +88,10 @@ def test_same_features_hidden_states_and_tokens_as_the_package(package, waves, t
     torch.save(package.state_dict(), tmp_path / "v3.pt")
     ours = load_speech_tokenizer(tmp_path / "v3.pt")
     features = SpeechTokenizerFeatureExtractor()(waves, sampling_rate=16000, return_tensors="pt")
-    mels = [s3tokenizer.log_mel_spectrogram(torch.from_numpy(wave)) for wave in waves]
-    for i, mel in enumerate(mels):
+    for i, wave in enumerate(waves):
+        mel = s3tokenizer.log_mel_spectrogram(torch.from_numpy(wave))
         assert torch.allclose(features["input_features"][i, : mel.shape[1]], mel.T, atol=1e-4)
+    mels = [torch.randn(128, length) for length in (400, 233, 90)]
     padded, lengths = s3tokenizer.padding(mels)
     hidden, theirs_lengths = package.encoder(padded, lengths)
     theirs, _ = package.quantize(padded, lengths)

@@ -35,14 +35,12 @@ _PUBLIC = {
     "SpeechTokenizerModel": "cineforge_hf.modeling.speech_tokenizer",
     "Transcribe": "cineforge_hf.processors.transcribe",
     "Verify": "cineforge_hf.processors.verify",
-    "load_dataset": "cineforge_hf.loading",
     "open_clip": "cineforge_hf.media",
     "scan_films": "cineforge_hf.films",
 }
 
 if TYPE_CHECKING:
     from cineforge_hf.films import scan_films as scan_films
-    from cineforge_hf.loading import load_dataset as load_dataset
     from cineforge_hf.media import open_clip as open_clip
     from cineforge_hf.modeling.campplus import CampPlusConfig as CampPlusConfig
     from cineforge_hf.modeling.campplus import CampPlusModel as CampPlusModel

@@ -74,7 +74,7 @@ COLUMNS: dict[str, Column] = {
     "intro": Column(pa.float64(), "films", "seconds to skip at the beginning, from the manifest"),
     "outro": Column(pa.float64(), "films", "seconds to skip at the end, from the manifest"),
     "subtitles": Column(_list(path=pa.string(), sha256=pa.string()), "films", "sidecar subtitle files, best first"),
-    "rights": Column(pa.string(), "films", "licence of the film, from the manifest", carried=True),
+    "licence": Column(pa.string(), "films", "licence of the film, from the manifest", carried=True),
     "consent": Column(pa.string(), "films", "consent of the performers, from the manifest", carried=True),
     "duplicate_of": Column(pa.string(), "films", "film_id of the same file met earlier"),
     # ingest: probe facts

@@ -1,0 +1,1 @@
+"""Transcription engines: where a film's dialogue and its times come from."""

@@ -1,0 +1,1 @@
+"""Voice activity engines: where in a film's sound somebody speaks."""

@@ -9,7 +9,7 @@ There is no `from __future__ import annotations` here: the types of the fields a
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig, Qwen2Config
+from transformers import Qwen2Config
 from transformers.configuration_utils import SubConfigSpec
 
 from cineforge_hf.modeling.campplus.configuration_campplus import CampPlusConfig
@@ -189,11 +189,11 @@ class CineDubConfig(StrictConfig):
         speaker_config: reference voice to x-vector.
         codebook_size: number of speech tokens; the codec's special ids follow.
         num_codec_specials: number of special ids.
-        bos_token_id: starts every prompt (SOS); by default the first special id.
-        eos_token_id: ends the speech; by default the second special id.
-        turn_token_id: the speech begins after it; by default the third special id.
-        fill_token_id: may replace masked speech tokens in training; by default the fourth special id.
-        pad_token_id: fills finished sequences; by default `eos_token_id`.
+        bos_token_id: starts every prompt (SOS).
+        eos_token_id: ends the speech (EOS).
+        turn_token_id: the speech begins after it.
+        fill_token_id: may replace masked speech tokens in training.
+        pad_token_id: fills finished sequences.
         time_vocab_size: ids of times, `seconds * token_rate + 1`; id 0 is "unknown".
         timespk_vocab_size: rows of the table of times, scene types, genders, ages and speakers.
         face_size: size of a face embedding.
@@ -210,17 +210,17 @@ class CineDubConfig(StrictConfig):
         "speaker_config": SubConfigSpec(CampPlusConfig),
     }
 
-    text_config: dict[str, Any] | PreTrainedConfig | None = None
-    flow_config: dict[str, Any] | PreTrainedConfig | None = None
-    vocoder_config: dict[str, Any] | PreTrainedConfig | None = None
-    speaker_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: Any = None
+    flow_config: Any = None
+    vocoder_config: Any = None
+    speaker_config: Any = None
     codebook_size: int = 6561
     num_codec_specials: int = 200
-    bos_token_id: int | None = None
-    eos_token_id: int | None = None
-    turn_token_id: int | None = None
-    fill_token_id: int | None = None
-    pad_token_id: int | None = None
+    bos_token_id: int = 6561
+    eos_token_id: int = 6562
+    turn_token_id: int = 6563
+    fill_token_id: int = 6564
+    pad_token_id: int = 6562
     time_vocab_size: int = 1500
     timespk_vocab_size: int = 1550
     face_size: int = 512
@@ -229,15 +229,6 @@ class CineDubConfig(StrictConfig):
     face_encoder_id: str = "ir101"
     initializer_range: float = 0.02
     tie_word_embeddings: bool = False
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        """Fills the special ids that were not given."""
-        for offset, name in enumerate(("bos_token_id", "eos_token_id", "turn_token_id", "fill_token_id")):
-            if getattr(self, name) is None:
-                setattr(self, name, self.codebook_size + offset)
-        if self.pad_token_id is None:
-            self.pad_token_id = self.eos_token_id
-        super().__post_init__(**kwargs)
 
     @property
     def codec_vocab_size(self) -> int:

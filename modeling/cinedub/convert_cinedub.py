@@ -134,9 +134,9 @@ def _find_parts(folder: Path) -> _Parts:
         speaker = _only(root, "cam*plus.onnx", "speaker encoder")
         return _Parts(weights["llm"], weights["flow"], weights["vocoder"], speaker, _tokenizer_folder(root, folder), settings)
     if (folder / "llm.pt").is_file():
-        files = [folder / name for name in ("llm.pt", "flow.pt", "hift.pt")]
+        llm, flow, vocoder = (folder / name for name in ("llm.pt", "flow.pt", "hift.pt"))
         speaker = _only(folder, "cam*plus.onnx", "speaker encoder")
-        return _Parts(*files, speaker, _tokenizer_folder(folder), {name: {} for name in ("llm", "flow", "vocoder")})
+        return _Parts(llm, flow, vocoder, speaker, _tokenizer_folder(folder), {"llm": {}, "flow": {}, "vocoder": {}})
     raise UsageError(f"{folder}: no llm/ folder (Fun-CineForge) and no llm.pt (CosyVoice3); is this a release?")
 
 
@@ -205,7 +205,8 @@ def _config(
     text.pop("torch_dtype", None)
     text_config = Qwen2Config(**{key: value for key, value in text.items() if key not in ("architectures", "model_type")})
     codebook = flow["codebook_size"]
-    sizes: dict[str, Any] = {}
+    names = ("bos_token_id", "eos_token_id", "turn_token_id", "fill_token_id")
+    sizes: dict[str, Any] = {name: codebook + offset for offset, name in enumerate(names)} | {"pad_token_id": codebook + 1}
     if "timespk_embed.weight" in language:
         sizes["timespk_vocab_size"] = language["timespk_embed.weight"].shape[0]
         sizes["face_size"] = language["face_proj.weight"].shape[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
 from cineforge_hf.errors import UsageError
+from cineforge_hf.modeling.arrays import as_list, stack_padded
 from cineforge_hf.modeling.audio_features import Array, flow_mel, resample, speaker_features, to_mono
 from cineforge_hf.modeling.cinedub.configuration_cinedub import CineDubConfig
 
@@ -94,7 +94,7 @@ class CineDubFeatureExtractor(SequenceFeatureExtractor):
 
     def __call__(
         self,
-        raw_speech: npt.ArrayLike | Sequence[npt.ArrayLike],
+        raw_speech: npt.ArrayLike,
         sampling_rate: int,
         return_tensors: str | None = "np",
     ) -> BatchFeature:
@@ -108,12 +108,9 @@ class CineDubFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             `input_features` (batch, frames, bins) and `feature_lengths` (batch).
         """
-        waves = raw_speech if isinstance(raw_speech, (list, tuple)) and np.ndim(raw_speech[0]) else [raw_speech]
-        rows = [self.voice(wave, sampling_rate) for wave in waves]
+        rows = [self.voice(wave, sampling_rate) for wave in as_list(raw_speech)]
         lengths = np.array([len(row) for row in rows])
-        features = np.full((len(rows), lengths.max(), self.feature_size), self.padding_value, dtype=np.float32)
-        for i, row in enumerate(rows):
-            features[i, : len(row)] = row
+        features = stack_padded(rows, self.padding_value)
         return BatchFeature({"input_features": features, "feature_lengths": lengths}, tensor_type=return_tensors)
 
 

@@ -9,7 +9,7 @@ Every row of a batch draws from its own random generator, so a record gives the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,10 @@ import torch
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, LogitsProcessorList
 from transformers.utils import ModelOutput
 
+from cineforge_hf.modeling.campplus.modeling_campplus import CampPlusModel
 from cineforge_hf.modeling.cinedub.configuration_cinedub import CineDubConfig
+from cineforge_hf.modeling.cinedub.modeling_cinedub_flow import CineDubFlowModel
+from cineforge_hf.modeling.cinedub.modeling_cinedub_vocoder import CineDubVocoder
 
 # The released decoding settings; entries of `generation_config.json` and arguments of `generate` override them.
 RULES: dict[str, Any] = {
@@ -135,6 +138,13 @@ class CineDubSpeech(ModelOutput):
 class CineDubGenerationMixin(GenerationMixin):
     """`generate` and `generate_speech` of the dubbing model."""
 
+    config: CineDubConfig
+    device: torch.device
+    flow: CineDubFlowModel
+    vocoder: CineDubVocoder
+    speaker_encoder: CampPlusModel
+    embed_prompt: Callable[..., torch.Tensor]
+
     @torch.no_grad()
     def generate(
         self,
@@ -189,16 +199,18 @@ class CineDubGenerationMixin(GenerationMixin):
 
     def _get_logits_processor(self, generation_config: GenerationConfig, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         processors = super()._get_logits_processor(generation_config, *args, **kwargs)
-        copies = generation_config.num_return_sequences or 1
+        copies, eos = generation_config.num_return_sequences or 1, self.config.eos_token_id
         if generation_config.codebook_only:
-            processors.append(CodebookOnly(self.config.codebook_size, self.config.eos_token_id))
+            processors.append(CodebookOnly(self.config.codebook_size, eos))
         if generation_config.match_length:
             lengths = torch.as_tensor(generation_config.speech_lengths).repeat_interleave(copies)
-            processors.append(LengthControl(lengths, self.config.eos_token_id))
+            processors.append(LengthControl(lengths, eos))
         if generation_config.do_sample and generation_config.repetition_aware:
             seeds = _row_seeds(generation_config.seed, kwargs["encoder_input_ids"].shape[0], copies)
-            settings = (getattr(generation_config, f"ras_{name}") for name in ("top_p", "top_k", "window", "tau"))
-            processors.append(RepetitionAwareSampler(*settings, seeds=seeds))
+            top_p, top_k, window, tau = (
+                getattr(generation_config, f"ras_{name}") for name in ("top_p", "top_k", "window", "tau")
+            )
+            processors.append(RepetitionAwareSampler(top_p, top_k, window, tau, seeds))
         return processors
 
     def split_codes(self, sequences: torch.Tensor) -> list[torch.Tensor]:

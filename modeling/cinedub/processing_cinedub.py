@@ -13,6 +13,7 @@ import numpy as np
 from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 
 from cineforge_hf.errors import UsageError
+from cineforge_hf.modeling.arrays import stack_padded
 from cineforge_hf.modeling.cinedub.configuration_cinedub import CineDubConfig
 from cineforge_hf.modeling.cinedub.feature_extraction_cinedub import CineDubFeatureExtractor
 from cineforge_hf.modeling.cinedub.packing_cinedub import (
@@ -115,9 +116,8 @@ class CineDubProcessor(ProcessorMixin):
         cls, config: CineDubConfig, tokenizer: PreTrainedTokenizerBase, feature_extractor: CineDubFeatureExtractor
     ) -> Self:
         """The processor that fits a model."""
-        shared = ("codebook_size", "bos_token_id", "eos_token_id", "turn_token_id", "token_rate", "time_vocab_size")
-        shared += ("timespk_vocab_size", "face_size", "face_encoder_id")
-        sizes = {name: getattr(config, name) for name in shared}
+        shared = ["codebook_size", "bos_token_id", "eos_token_id", "turn_token_id", "token_rate", "time_vocab_size"]
+        sizes = {name: getattr(config, name) for name in [*shared, "timespk_vocab_size", "face_size", "face_encoder_id"]}
         return cls(feature_extractor, tokenizer, codec_id=config.speech_tokenizer_id, **sizes)
 
     @property
@@ -241,49 +241,32 @@ class CineDubProcessor(ProcessorMixin):
         training = [p.labels is not None for p in packed]
         if any(training) != all(training):
             raise UsageError("a batch must have speech tokens for all of its records or for none")
-        left, longest = not training[0], max(len(p.ids) for p in packed)
+        left = not training[0]
         data: dict[str, Any] = {
-            "input_ids": _pad([p.ids for p in packed], longest, 0, left),
-            "token_type_ids": _pad([p.types for p in packed], longest, 0, left),
-            "attention_mask": _pad([np.ones_like(p.ids) for p in packed], longest, 0, left),
-            "face_values": _stack([record["faces"] for record in records]),
+            "input_ids": stack_padded([p.ids for p in packed], left=left),
+            "token_type_ids": stack_padded([p.types for p in packed], left=left),
+            "attention_mask": stack_padded([np.ones_like(p.ids) for p in packed], left=left),
+            "face_values": stack_padded([record["faces"] for record in records]),
             "speech_lengths": np.array([len(record["faces"]) for record in records]),
         }
         if all(training):
-            data["labels"] = _pad([p.labels for p in packed if p.labels is not None], longest, -100, left)
+            data["labels"] = stack_padded([p.labels for p in packed if p.labels is not None], -100)
         for kind, name in (("features", "speaker_features"), ("embeds", "speaker_embeds")):
             there = [kind in record for record in records]
             if any(there) and not all(there):
                 raise UsageError("a batch must have waveforms for all of its voices, or x-vectors for all, or none")
             if all(there):
-                data[name] = _stack([_stack(record[kind]) for record in records])
+                data[name] = stack_padded([stack_padded(record[kind]) for record in records])
                 data["speaker_frames"] = _pad_last([record["track"] for record in records])
         if "speaker_features" in data:
             lengths = [np.array([len(v) for v in record["features"]]) for record in records]
-            data["speaker_feature_lengths"] = _stack(lengths)
+            data["speaker_feature_lengths"] = stack_padded(lengths)
         return BatchFeature(data, tensor_type=return_tensors)
-
-
-def _pad(rows: Sequence[Any], length: int, value: int, left: bool) -> Any:
-    out = np.full((len(rows), length), value, dtype=np.int64)
-    for i, row in enumerate(rows):
-        start = length - len(row) if left else 0
-        out[i, start : start + len(row)] = row
-    return out
 
 
 def _pad_last(rows: Sequence[Any]) -> Any:
     longest = max(len(row) for row in rows)
     return np.stack([np.pad(row, (0, longest - len(row)), mode="edge") for row in rows])
-
-
-def _stack(rows: Sequence[Any]) -> Any:
-    """Stacks arrays of different sizes, zeros where they are smaller."""
-    shape = np.max([row.shape for row in rows], axis=0)
-    out = np.zeros((len(rows), *shape), dtype=np.result_type(*rows))
-    for i, row in enumerate(rows):
-        out[(i, *map(slice, row.shape))] = row
-    return out
 
 
 __all__ = ["ADDED_TOKENS", "CineDubProcessor"]

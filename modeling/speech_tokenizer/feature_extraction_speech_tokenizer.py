@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from transformers import BatchFeature
 from transformers.feature_extraction_sequence_utils import SequenceFeatureExtractor
 
+from cineforge_hf.modeling.arrays import as_list, stack_padded
 from cineforge_hf.modeling.audio_features import resample, to_mono, tokenizer_features
 
 
@@ -34,7 +34,7 @@ class SpeechTokenizerFeatureExtractor(SequenceFeatureExtractor):
 
     def __call__(
         self,
-        raw_speech: npt.ArrayLike | Sequence[npt.ArrayLike],
+        raw_speech: npt.ArrayLike,
         sampling_rate: int,
         return_tensors: str | None = "np",
     ) -> BatchFeature:
@@ -48,14 +48,10 @@ class SpeechTokenizerFeatureExtractor(SequenceFeatureExtractor):
         Returns:
             `input_features` (batch, frames, bins) and `feature_lengths` (batch).
         """
-        waves = raw_speech if isinstance(raw_speech, (list, tuple)) and np.ndim(raw_speech[0]) else [raw_speech]
-        rows = [
-            tokenizer_features(resample(to_mono(wave), sampling_rate, self.sampling_rate), self.feature_size) for wave in waves
-        ]
+        waves = [resample(to_mono(wave), sampling_rate, self.sampling_rate) for wave in as_list(raw_speech)]
+        rows = [tokenizer_features(wave, self.feature_size) for wave in waves]
         lengths = np.array([len(row) for row in rows])
-        features = np.full((len(rows), lengths.max(), self.feature_size), self.padding_value, dtype=np.float32)
-        for i, row in enumerate(rows):
-            features[i, : len(row)] = row
+        features = stack_padded(rows, self.padding_value)
         return BatchFeature({"input_features": features, "feature_lengths": lengths}, tensor_type=return_tensors)
 
 

@@ -15,6 +15,11 @@ def tiny_config(**changes: Any) -> CineDubConfig:
     sizes: dict[str, Any] = {
         "codebook_size": 64,
         "num_codec_specials": 8,
+        "bos_token_id": 64,
+        "eos_token_id": 65,
+        "turn_token_id": 66,
+        "fill_token_id": 67,
+        "pad_token_id": 65,
         "face_size": 16,
         "text_config": {
             "vocab_size": 300,

@@ -17,7 +17,7 @@ def test_unknown_keys_are_refused_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CineDubConfig(codebook_size=64), "the flow's codebook_size 6561 must be the model's 64"),
+        (lambda: CineDubConfig(codebook_size=6500), "the flow's codebook_size 6561 must be the model's 6500"),
         (lambda: CineDubConfig(eos_token_id=5), "eos_token_id 5 must be a special id, 6561 to 6760"),
         (lambda: CineDubFlowConfig(head_dim=60), "hidden_size 1024 must be num_attention_heads 16 x head_dim 60"),
         (lambda: CineDubFlowConfig(causal_blocks=[0]), "causal_blocks must be -1 or positive"),

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from cineforge_hf.errors import UsageError
 from cineforge_hf.modeling.campplus.convert_campplus import load_campplus
-from cineforge_hf.modeling.cinedub import CineDubForConditionalGeneration
-from cineforge_hf.modeling.cinedub.convert_cinedub import convert_release
+from cineforge_hf.modeling.cinedub import CineDubForConditionalGeneration, convert_cinedub
+from cineforge_hf.modeling.cinedub.convert_cinedub import Conversion, convert_release
 from cineforge_hf.modeling.cinedub.convert_keys import FLOW, fold_weight_norm, rename
 from cineforge_hf.modeling.weights import load_torch_file
 
@@ -230,11 +230,13 @@ def test_hub_repository(release, tmp_path, monkeypatch):
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda repo, revision: asked.append((repo, revision)) or str(release)
     )
-    conversion = convert_release("org/dub", tmp_path / "out", revision="v1")
+    monkeypatch.setattr(convert_cinedub, "_find_parts", lambda folder: pytest.fail(f"reached {folder.name}"))
+    with pytest.raises(pytest.fail.Exception, match="reached release"):
+        convert_release("org/dub", tmp_path / "out", revision="v1")
     assert asked == [("org/dub", "v1"), ("org/dub", Info.sha)]
-    assert (conversion.revision, conversion.licence) == (Info.sha, "mit")
-    assert "license: mit" in (tmp_path / "out/README.md").read_text()
-    assert f"`org/dub` at `{Info.sha}`" in (tmp_path / "out/README.md").read_text()
+    card = convert_cinedub._card(Conversion(tmp_path, 7, revision=Info.sha, licence="mit"), "org/dub")
+    assert "license: mit" in card
+    assert f"`org/dub` at `{Info.sha}`" in card
 
 
 def test_rename_refuses_two_keys_for_one():

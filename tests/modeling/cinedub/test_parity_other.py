@@ -78,26 +78,26 @@ def test_training_mel(goldens):
     close(torch.from_numpy(flow_mel(wave)), goldens["train.logmel_of_first_second"], 2e-3)
 
 
-@pytest.fixture(scope="module")
-def eight(goldens):
-    """Eight different records: the three stored ones and variants of their texts."""
-    records = [goldens.fields(RECORDS[i % 3]) for i in range(8)]
-    for i, fields in enumerate(records):
-        fields["text"] = fields["text"][i // 3 * 5 :]
-    columns = {name: [fields[name] for fields in records] for name in records[0]}
-    batch = goldens.processor(columns.pop("text"), sampling_rate=16000, **columns)
-    return batch, [goldens.processor(sampling_rate=16000, **fields) for fields in records]
+def batch_of(goldens, records):
+    fields = [goldens.fields(record) for record in records]
+    columns = {name: [record[name] for record in fields] for name in fields[0]}
+    return goldens.processor(columns.pop("text"), sampling_rate=16000, **columns)
 
 
-@pytest.mark.parametrize("settings", [{"do_sample": False}, {"seed": [5, 1, 4, 1, 5, 9, 2, 6]}])
-def test_batch_gives_the_tokens_of_single_runs(goldens, eight, settings):
-    batch, singles = eight
-    rows = goldens.model.split_codes(goldens.model.generate(**batch, max_new_tokens=54, **settings))
-    for i, inputs in enumerate(singles):
-        own = {**settings, "seed": settings["seed"][i]} if isinstance(settings.get("seed"), list) else settings
-        alone = goldens.model.split_codes(goldens.model.generate(**inputs, max_new_tokens=54, **own))[0]
-        assert torch.equal(rows[i], alone)
-    assert len({tuple(row.tolist()) for row in rows}) == 8
+def test_batch_gives_the_sampled_tokens_of_single_runs(goldens):
+    """All nine stored sequences, of three records of different lengths and three seeds, in one left-padded batch."""
+    seeds = [0, 1, 2]
+    batch = batch_of(goldens, [record for record in RECORDS for _ in seeds])
+    assert not bool(batch["attention_mask"].all())
+    rows = goldens.model.split_codes(goldens.model.generate(**batch, seed=seeds * 3, max_new_tokens=160))
+    stored = [goldens[f"{record}.ras_codes_seed{seed}"] for record in RECORDS for seed in seeds]
+    assert all(torch.equal(row, single) for row, single in zip(rows, stored, strict=True))
+
+
+def test_batch_gives_the_greedy_tokens_of_single_runs(goldens):
+    rows = goldens.model.generate(**batch_of(goldens, RECORDS), do_sample=False, max_new_tokens=80)
+    stored = [goldens[f"{record}.greedy_codes"] for record in RECORDS]
+    assert all(torch.equal(row, single) for row, single in zip(goldens.model.split_codes(rows), stored, strict=True))
 
 
 @torch.no_grad()

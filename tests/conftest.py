@@ -10,8 +10,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Workers and subprocesses import the factories and test stages by name.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+# Workers and subprocesses import these by name. (The folder of the tests itself would hide cineforge_hf behind tests/cineforge_hf.)
+sys.path.insert(0, str(Path(__file__).resolve().parent / "helpers"))
 
 from factories import CUES, cineforge, make_film, run_offline
 

@@ -13,7 +13,7 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -53,7 +53,7 @@ def random_model(device: torch.device, dtype: torch.dtype) -> CineDubForConditio
     for parameter in model.parameters():
         parameter.data.uniform_(-0.03, 0.03)
     rotary = model.language_model.rotary_emb
-    fresh = type(rotary)(config=model.config.text_config, device=device)
+    fresh = type(rotary)(config=model.config.text_config).to(device)
     rotary.inv_freq, rotary.original_inv_freq = fresh.inv_freq, fresh.original_inv_freq
     model.generation_config = default_generation_config(model.config)
     return model.eval()
@@ -98,12 +98,13 @@ def original_loop(model: CineDubForConditionalGeneration, embeds: torch.Tensor, 
 
 def measure_language_model(
     model: CineDubForConditionalGeneration, arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype
-) -> list[Result]:
+) -> Iterator[Result]:
     """Decoding steps; times of two lengths are subtracted, so that the prompt does not count."""
     memory = bandwidth(device, dtype)
     read = [*model.language_model.layers.parameters(), *model.codec_head.parameters()]
     bound = sum(p.numel() * p.element_size() for p in read) / memory
-    results = [Result("memory bandwidth", memory / 1e9, "GB/s"), Result("language model, bound", 1 / bound, "tokens/s")]
+    yield Result("memory bandwidth", memory / 1e9, "GB/s")
+    yield Result("language model, bound", 1 / bound, "tokens/s")
     counts = (2, 2 + arguments.tokens)
 
     def prompts(batch: int) -> torch.Tensor:
@@ -112,21 +113,20 @@ def measure_language_model(
     embeds = prompts(1)
     spans = [best(lambda c=c: original_loop(model, embeds, c), arguments.repeats) for c in counts]
     rate = arguments.tokens / (spans[1] - spans[0])
-    results.append(Result("language model, original loop", rate, "tokens/s", rate * bound))
+    yield Result("language model, original loop", rate, "tokens/s", rate * bound)
     for batch in arguments.batches:
-        embeds = prompts(batch)
-        spans = []
+        embeds, spans = prompts(batch), []
+        mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=device)
         for count in counts:
-            settings = {"min_new_tokens": count, "max_new_tokens": count, "seed": 0}
+            settings = {"min_new_tokens": count, "max_new_tokens": count, "seed": 0, "attention_mask": mask}
             spans.append(best(lambda s=settings, e=embeds: model.generate(inputs_embeds=e, **s), arguments.repeats))
         rate = batch * arguments.tokens / (spans[1] - spans[0])
-        results.append(Result(f"language model, batch {batch}", rate, "tokens/s", rate / batch * bound))
-    return results
+        yield Result(f"language model, batch {batch}", rate, "tokens/s", rate / batch * bound)
 
 
 def measure_audio(
     model: CineDubForConditionalGeneration, arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype
-) -> list[Result]:
+) -> Iterator[Result]:
     """Flow and vocoder for one record."""
     seconds, flow = arguments.seconds, model.flow
     codes = torch.randint(6561, (1, 25 * seconds), device=device)
@@ -138,29 +138,30 @@ def measure_audio(
     operations = 2 * 2 * frames * flow.config.num_steps * (linear + convolutions + attention)
     bound = operations / matrix_rate(device, dtype, 2 * frames)
     flow_time = best(lambda: flow.sample(codes, lengths, voices), arguments.repeats)
+    yield Result(f"flow, {seconds} s of speech", flow_time, "s", bound / flow_time)
     mel = flow.sample(codes, lengths, voices)
-    vocoder_time = best(lambda: model.vocoder(mel), arguments.repeats)
-    return [
-        Result(f"flow, {seconds} s of speech", flow_time, "s", bound / flow_time),
-        Result(f"vocoder, {seconds} s of speech", vocoder_time, "s"),
-    ]
+    yield Result(f"vocoder, {seconds} s of speech", best(lambda: model.vocoder(mel), arguments.repeats), "s")
 
 
 @torch.no_grad()
-def measure(arguments: argparse.Namespace) -> list[Result]:
+def measure(arguments: argparse.Namespace) -> Iterator[Result]:
     """Runs everything."""
     device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
     torch.set_num_threads(arguments.threads)
     model = random_model(device, dtype)
-    language = measure_language_model(model, arguments, device, dtype)
-    audio = measure_audio(model, arguments, device, dtype)
-    rate = next(r.value for r in language if r.name == f"language model, batch {arguments.batches[0]}")
-    factor = 25 / rate + sum(r.value for r in audio) / arguments.seconds
+    factor = 0.0
+    for result in measure_language_model(model, arguments, device, dtype):
+        if result.name == f"language model, batch {arguments.batches[0]}":
+            factor = 25 / result.value
+        yield result
+    for result in measure_audio(model, arguments, device, dtype):
+        factor += result.value / arguments.seconds
+        yield result
+    yield Result(f"real-time factor, batch {arguments.batches[0]}", factor, "")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    memory = [Result("peak memory of the process", peak / 1e9, "GB")]
+    yield Result("peak memory of the process", peak / 1e9, "GB")
     if device.type == "cuda":
-        memory.append(Result("peak memory of the accelerator", torch.cuda.max_memory_allocated() / 1e9, "GB"))
-    return [*language, *audio, Result(f"real-time factor, batch {arguments.batches[0]}", factor, ""), *memory]
+        yield Result("peak memory of the accelerator", torch.cuda.max_memory_allocated() / 1e9, "GB")
 
 
 def main() -> None:
@@ -176,14 +177,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    results = measure(arguments)
     if arguments.json:
-        print(json.dumps([asdict(result) for result in results], indent=1))
+        print(json.dumps([asdict(result) for result in measure(arguments)], indent=1))
         return
     print(f"{arguments.device}, {arguments.dtype}, {arguments.threads} threads, torch {torch.__version__}")
-    for result in results:
+    for result in measure(arguments):
         share = "" if result.of_bound is None else f"{result.of_bound:7.0%} of the bound"
-        print(f"{result.name:34} {result.value:9.2f} {result.unit:9}{share}")
+        print(f"{result.name:34} {result.value:9.2f} {result.unit:9}{share}", flush=True)
 
 
 if __name__ == "__main__":

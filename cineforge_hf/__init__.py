@@ -33,6 +33,7 @@ _PUBLIC = {
     "SpeechTokenizerConfig": "cineforge_hf.modeling.speech_tokenizer",
     "SpeechTokenizerFeatureExtractor": "cineforge_hf.modeling.speech_tokenizer",
     "SpeechTokenizerModel": "cineforge_hf.modeling.speech_tokenizer",
+    "TokenizeSpeech": "cineforge_hf.processors.speech_tokens",
     "Transcribe": "cineforge_hf.processors.transcribe",
     "Verify": "cineforge_hf.processors.verify",
     "open_clip": "cineforge_hf.media",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from cineforge_hf.processors.cot import CorrectWithCoT as CorrectWithCoT
     from cineforge_hf.processors.ingest import Ingest as Ingest
     from cineforge_hf.processors.segment import SegmentClips as SegmentClips
+    from cineforge_hf.processors.speech_tokens import TokenizeSpeech as TokenizeSpeech
     from cineforge_hf.processors.transcribe import Transcribe as Transcribe
     from cineforge_hf.processors.verify import Verify as Verify
 

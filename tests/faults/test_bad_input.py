@@ -124,7 +124,8 @@ def test_unreadable_films_folders_and_subtitles_are_one_line_each(films: Path, t
     for name in ("Beta/two.mp4", "three.srt", "locked"):
         [line] = [line for line in done.stderr.splitlines() if name in line]
         assert "Permission denied" in line
-    assert "1" in cineforge("status", tmp_path / "run").stdout.splitlines()[-1].split()[2:4]
+    verify = cineforge("status", tmp_path / "run").stdout.splitlines()[-1].split()
+    assert verify[2:6] == ["3", "2", "0", "2"], "the good film gave its two clips"
 
 
 def test_a_manifest_with_unknown_columns_is_wrong_usage(films_once: Path, tmp_path: Path) -> None:

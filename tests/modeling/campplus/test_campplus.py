@@ -13,7 +13,10 @@ from cineforge_hf.modeling.campplus import CampPlusConfig, CampPlusModel
 def model():
     torch.manual_seed(0)
     config = CampPlusConfig(head_channels=4, hidden_size=16, growth=4, block_layers=[2, 2, 2], embed_size=24, segment_frames=10)
-    return CampPlusModel(config).eval()
+    model = CampPlusModel(config).eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(8.0 if parameter.ndim > 1 else 1.0)  # otherwise the signal dies out from layer to layer
+    return model
 
 
 @torch.no_grad()
@@ -22,7 +25,7 @@ def test_rows_of_different_lengths_are_computed_as_if_alone(model):
     lengths = torch.tensor([90, 41, 90])
     together = model(features, lengths).embeddings
     for row, length in enumerate(lengths.tolist()):
-        assert torch.allclose(together[row], model(features[row : row + 1, :length]).embeddings[0], atol=1e-5)
+        assert torch.allclose(together[row], model(features[row : row + 1, :length]).embeddings[0], rtol=1e-3)
     assert not torch.allclose(together[1], model(features).embeddings[1], atol=1e-3)
 
 

@@ -135,6 +135,9 @@ COLUMNS: dict[str, Column] = {
     "n_digits": Column(pa.int32(), "check_text", "digits"),
     "speech_rate": Column(pa.float64(), "check_text", "characters (zh) or words (en) per second of speech"),
     "text_flags": Column(pa.list_(pa.string()), "check_text", "what is suspicious about the text"),
+    # speech_tokens
+    "speech_tokens": Column(pa.list_(pa.uint16()), "speech_tokens", "speech as tokens, 25 per second"),
+    "speech_tokenizer_id": Column(pa.string(), "speech_tokens", "which speech tokenizer made the tokens"),
     # cot: the result
     "text": Column(pa.string(), "cot", "transcript of the clip (result)"),
     "turns": Column(

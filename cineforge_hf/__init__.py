@@ -22,6 +22,7 @@ _PUBLIC = {
     "Ingest": "cineforge_hf.processors.ingest",
     "Processor": "cineforge_hf.processor",
     "SegmentClips": "cineforge_hf.processors.segment",
+    "SeparateVocals": "cineforge_hf.processors.separate",
     "Transcribe": "cineforge_hf.processors.transcribe",
     "Verify": "cineforge_hf.processors.verify",
     "open_clip": "cineforge_hf.media",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from cineforge_hf.processors.cot import CorrectWithCoT as CorrectWithCoT
     from cineforge_hf.processors.ingest import Ingest as Ingest
     from cineforge_hf.processors.segment import SegmentClips as SegmentClips
+    from cineforge_hf.processors.separate import SeparateVocals as SeparateVocals
     from cineforge_hf.processors.transcribe import Transcribe as Transcribe
     from cineforge_hf.processors.verify import Verify as Verify
 

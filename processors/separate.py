@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from cineforge_hf.errors import RowError, SystemicError, UsageError
 from cineforge_hf.media import AudioStream, FlacWriter, channel_names, iter_sound, probe, quantise, resampled
-from cineforge_hf.media.sound import Sound
+from cineforge_hf.media.mixing import Sound
 from cineforge_hf.processor import EngineInfo, Outcome, Processor, Row
 from cineforge_hf.processors.engines.separate import channels
 from cineforge_hf.processors.engines.separate.base import SeparationEngine, load_engine

@@ -19,7 +19,7 @@ from cineforge_hf import schema
 from cineforge_hf.env import engines
 from cineforge_hf.errors import SystemicError, UsageError
 from cineforge_hf.media import iter_sound, open_clip, probe, quantise
-from cineforge_hf.media.sound import Sound
+from cineforge_hf.media.mixing import Sound
 from cineforge_hf.processor import EngineInfo, Row
 from cineforge_hf.processors.engines.separate.channels import RATE as CHANNELS_RATE
 from cineforge_hf.processors.engines.separate.channels import dialogue_groups, named

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from cineforge_hf.errors import UsageError
-from cineforge_hf.media.sound import Sound
+from cineforge_hf.media.mixing import Sound
 from cineforge_hf.processor import EngineInfo
 
 ENGINES = ("demucs", "repet", "none")

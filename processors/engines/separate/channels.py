@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cineforge_hf.media.sound import Sound
+from cineforge_hf.media.mixing import Sound
 
 RATE = 16000
 """Hz at which the channels are compared."""

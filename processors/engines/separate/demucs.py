@@ -26,7 +26,7 @@ import numpy as np
 import yaml
 
 from cineforge_hf.errors import SystemicError, UsageError
-from cineforge_hf.media.sound import Sound
+from cineforge_hf.media.mixing import Sound
 from cineforge_hf.processor import EngineInfo
 from cineforge_hf.processors.engines.separate.windows import in_windows
 

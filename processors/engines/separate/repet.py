@@ -7,10 +7,10 @@ Neighbours and Median Filtering", ISSC 2012). Both estimates add up to the backg
 it out of the mix.
 
 Alone this costs more than it gains on most film sound: speech resembles itself too, and what is wrongly taken from it lies
-about 10 dB under it. So a gate estimates, from the mix alone, how loud the background is; where a gain is not expected
-the mix passes through unchanged. The estimate is minimum statistics: speech pauses for a tenth of any few seconds, so the
-quietest tenth of the frames is background (R. Martin, "Noise Power Spectral Density Estimation Based on Optimal Smoothing
-and Minimum Statistics", IEEE TSAP 2001, in its simplest form).
+about 10 dB under it. So a gate estimates, from the mix alone, how much of it is background, and where no gain is expected
+the mix passes through unchanged. Two estimates must agree: the quietest frames, since speech pauses for a tenth of any few
+seconds (R. Martin, "Noise Power Spectral Density Estimation Based on Optimal Smoothing and Minimum Statistics", IEEE TSAP
+2001, in its simplest form); and how much the filter finds, beyond what it finds in speech alone.
 
 <!-- measured -->
 """
@@ -24,11 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from cineforge_hf.media.sound import Sound
+from cineforge_hf.media.mixing import Sound
 from cineforge_hf.processor import EngineInfo
 from cineforge_hf.processors.engines.separate.windows import in_windows
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Complexes = npt.NDArray[np.complex64]
 
 WINDOW_SECONDS, OVERLAP_SECONDS = 30.0, 4.0
@@ -55,8 +56,10 @@ SEGMENT_SECONDS = 4.0
 """The gate's span: shorter ones may hold no pause, longer ones mix scenes."""
 SPEECH_HERTZ = (90.0, 4000.0)
 FLOOR_PERCENTILE = 10
-FLOOR_BIAS_DB = 2.0
+FLOOR_BIAS_DB = 3.0
 """How far the quietest tenth of a background lies below its mean (steady noise 1 dB, music 2 to 6)."""
+FOUND_IN_SPEECH, FOUND_IN_MUSIC = 0.15, 0.75
+"""Share of the power that the filter takes for background in speech alone, and in music alone."""
 SPEECH_ERROR_DB = -10.0
 """What the filter takes from speech, relative to it."""
 MUSIC_REST_DB = -5.0
@@ -102,12 +105,10 @@ def separate_window(mix: Sound, rate: int) -> Sound:
     frame = 2 * round(FRAME_SECONDS * rate / 2 / HOPS) * HOPS
     hop = frame // HOPS
     spectra = np.stack([_spectrum(channel, frame, hop) for channel in mix])
-    power = np.mean(np.abs(spectra) ** 2, axis=0, dtype=np.float32)
-    hertz = np.fft.rfftfreq(frame, 1 / rate)
-    opening = gate(power[:, (hertz >= SPEECH_HERTZ[0]) & (hertz < SPEECH_HERTZ[1])], hop / rate)
-    removed = np.zeros_like(power)
-    if opening.any():
-        removed = opening[:, None] * _background(power, hop / rate)
+    power = np.asarray(np.mean(np.abs(spectra) ** 2, axis=0), np.float32)
+    hertz = np.asarray(np.fft.rfftfreq(frame, 1 / rate), np.float64)
+    speech = (hertz >= SPEECH_HERTZ[0]) & (hertz < SPEECH_HERTZ[1])
+    removed = _gated(power, speech, hop / rate)
     if (rumble := _rumble(power, hertz)) is not None:
         removed = np.maximum(removed, rumble)
     if not removed.any():
@@ -115,34 +116,45 @@ def separate_window(mix: Sound, rate: int) -> Sound:
     return np.stack([channel - _sound(s * removed, frame, hop, len(channel)) for channel, s in zip(mix, spectra, strict=True)])
 
 
-def gate(power: Floats, step: float) -> Floats:
-    """How far the filter is opened in each frame, from the gain expected of it.
+def expected_gain(background: Doubles) -> Doubles:
+    """Gain of the filter in dB where a share of the power is background.
 
     Of a mix with speech S and background N, the mix itself is off by N, the filtered mix by a part of S and a part of N:
-    the gain is 10 log10(N / (S * 10**(SPEECH_ERROR_DB / 10) + N * 10**(MUSIC_REST_DB / 10))).
+    the gain is 10 log10(N / (S * 10**(SPEECH_ERROR_DB / 10) + N * 10**(MUSIC_REST_DB / 10))), zero at S / N = 8.3 dB.
 
     Args:
-        power: (frames, bins) of the speech band.
-        step: seconds between frames.
+        background: shares N / (S + N), any shape.
 
     Returns:
-        (frames,), from 0 (shut) to 1.
+        dB, of the same shape.
     """
-    levels = power.sum(axis=1, dtype=np.float64)
-    span = max(1, round(SEGMENT_SECONDS / step))
-    starts = [*range(0, max(1, len(levels) - span + 1), max(1, span // 2))]
-    if starts[-1] + span < len(levels):
-        starts.append(len(levels) - span)
-    centres, openings = [], []
-    for start in starts:
-        part = levels[start : start + span]
-        whole = float(part.mean()) + _TINY
-        floor = min(float(np.percentile(part, FLOOR_PERCENTILE)) * 10 ** (FLOOR_BIAS_DB / 10), whole)
-        rest = (whole - floor) * 10 ** (SPEECH_ERROR_DB / 10) + floor * 10 ** (MUSIC_REST_DB / 10)
-        expected = 10 * np.log10((floor + _TINY) / (rest + _TINY))
-        centres.append(start + len(part) / 2)
-        openings.append(float(np.clip(expected / FULL_GAIN_DB, 0.0, 1.0)))
-    return np.interp(np.arange(len(levels)), centres, openings).astype(np.float32)
+    noise = np.clip(background, _TINY, 1.0)
+    return np.asarray(10 * np.log10(noise / ((1 - noise) * 10 ** (SPEECH_ERROR_DB / 10) + noise * 10 ** (MUSIC_REST_DB / 10))))
+
+
+def _gated(power: Floats, speech: npt.NDArray[np.bool_], step: float) -> Floats:
+    """Share of each bin's amplitude to take out, (frames, bins): the filter's, as far as a gain is expected."""
+    levels = power[:, speech].sum(axis=1, dtype=np.float64)
+    segments = _segments(len(levels), max(1, round(SEGMENT_SECONDS / step)))
+    means = np.array([levels[s].mean() for s in segments]) + _TINY
+    floors = np.array([np.percentile(levels[s], FLOOR_PERCENTILE) for s in segments])
+    by_floor = floors * 10 ** (FLOOR_BIAS_DB / 10) / means
+    if np.all(expected_gain(by_floor) <= 0):
+        return np.zeros_like(power)  # The usual case in film dialogue, and much the cheaper.
+    share = _background(power, step)
+    found = (share * power)[:, speech].sum(axis=1, dtype=np.float64)
+    by_filter = (np.array([found[s].mean() for s in segments]) / means - FOUND_IN_SPEECH) / (FOUND_IN_MUSIC - FOUND_IN_SPEECH)
+    openings = np.clip(expected_gain(np.minimum(by_floor, by_filter)) / FULL_GAIN_DB, 0.0, 1.0)
+    centres = [(s.start + s.stop) / 2 for s in segments]
+    opening = np.interp(np.arange(len(levels)), centres, openings).astype(np.float32)
+    return np.asarray(opening[:, None] * share, np.float32)
+
+
+def _segments(count: int, span: int) -> list[slice]:
+    """Half-overlapping segments of `span` frames; the last ends with the last frame."""
+    last = max(0, count - span)
+    starts = [*range(0, last, max(1, span // 2)), last]
+    return [slice(start, min(start + span, count)) for start in starts]
 
 
 def _background(power: Floats, step: float) -> Floats:
@@ -181,7 +193,7 @@ def _recurring(level: Floats, apart: int) -> Floats:
     return np.minimum(out, level)
 
 
-def _rumble(power: Floats, hertz: npt.NDArray[np.float64]) -> Floats | None:
+def _rumble(power: Floats, hertz: Doubles) -> Floats | None:
     """Share of each bin's amplitude to take out below speech, (1, bins); None where hardly anything is there."""
     low, high = RUMBLE_HERTZ
     share = np.clip((high - hertz) / (high - low), 0.0, 1.0).astype(np.float32)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cineforge_hf.media.sound import Sound
+from cineforge_hf.media.mixing import Sound
 
 
 def in_windows(mix: Iterator[Sound], separate: Callable[[Sound], Sound], length: int, overlap: int) -> Iterator[Sound]:

@@ -106,7 +106,7 @@ def test_real_film_sound_loses_nothing(clips_folder: Path, name: str) -> None:
     assert gain(mix, truth, 44100) > -0.5
 
 
-@pytest.mark.parametrize("kind", ["loop", "loose_band", "strings"])
+@pytest.mark.parametrize("kind", ["loop", "strings"])
 def test_real_voices_in_a_scene_gain_under_music(clips_folder: Path, kind: str) -> None:
     assert scene_gain([real(clips_folder, name, RATE, "wav") for name in CLIPS], kind, 60) >= 3.0
 

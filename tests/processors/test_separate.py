@@ -104,9 +104,10 @@ def mix_of(row: Row, bits: int) -> npt.NDArray[np.int64]:
     return quantise(np.concatenate(blocks, axis=1), bits).astype(np.int64)
 
 
-@pytest.mark.parametrize("rate", [8000, 44100, 48000, 96000])
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("bits", [16, 24])
+@pytest.mark.parametrize(
+    ("rate", "channels", "bits"),
+    [(8000, 1, 16), (8000, 2, 24), (44100, 2, 16), (48000, 1, 24), (48000, 2, 16), (96000, 2, 24)],
+)
 def test_vocals_lie_on_the_films_clock_and_add_up(tmp_path: Path, rate: int, channels: int, bits: int) -> None:
     film = wav(tmp_path / "film.wav", voiced(3.217, rate, channels), rate, f"PCM_{bits}")
     row = row_of(film)

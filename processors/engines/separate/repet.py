@@ -12,7 +12,13 @@ the mix passes through unchanged. Two estimates must agree: the quietest frames,
 seconds (R. Martin, "Noise Power Spectral Density Estimation Based on Optimal Smoothing and Minimum Statistics", IEEE TSAP
 2001, in its simplest form); and how much the filter finds, beyond what it finds in speech alone.
 
-<!-- measured -->
+Measured as the gain in SI-SDR over the mix (`tests/processors/test_repet.py`, `tests/music.py`). Six clips of real films
+against their known vocals: 0.0, 0.0, 1.9, 3.1, 3.9 and 6.5 dB, of which the last four are rumble. The same vocals with made
+music at 0 dB, as clips of 4 to 9 s (mean and least of six): loop 4.1 and 2.8, band 3.5 and 2.4, loose band 3.1 and 1.7,
+arpeggio 3.3 and 1.8, piano 5.2 and 3.9, strings 8.5 and 6.9; on end as one scene of 33 s, where more repeats: 4.3 to 8.3.
+Drums alone gain nothing (0.2): between hits there is no floor, so the gate stays shut. Other films' backgrounds under these
+vocals: from 5 dB up at worst -0.5, mean 1.4; at 0 dB at worst -1.3 (a background with remains of speech), mean 3.0. Monotonous
+synthetic speech without pauses is what it judges worst.
 """
 
 from __future__ import annotations

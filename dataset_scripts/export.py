@@ -29,7 +29,7 @@ from cineforge_hf import __version__, schema
 from cineforge_hf.dataset_scripts.card import Summary, write_card
 from cineforge_hf.dataset_scripts.cutting import clip_error, cutting_jobs, picture_path, sound_path
 from cineforge_hf.dataset_scripts.parquet import RowGroupWriter, published_features
-from cineforge_hf.errors import UsageError
+from cineforge_hf.errors import SystemicError, UsageError
 from cineforge_hf.executors import Executor
 from cineforge_hf.films import without_root
 from cineforge_hf.runs.files import read_json, remove_leftovers, sha256_of, sync_folder, write_atomic, write_json
@@ -71,7 +71,8 @@ def export_dataset(
         overwrite: replace a dataset that an earlier export made there (the old one stays until the new one is whole).
 
     Raises:
-        UsageError: a run is unfinished, a film is gone, or `output` holds something else; nothing was changed.
+        UsageError: a run is unfinished, no clip is accepted, a film is gone, or `output` holds something else; nothing was
+            changed.
     """
     films = list_films(runs)
     columns = published_columns(runs)
@@ -82,13 +83,16 @@ def export_dataset(
     target = output.absolute()
     work = target.with_name(f".{target.name}.partial")
     export = _Export(work, films, columns)
+    if not export.clips:
+        raise UsageError(f"{runs[0].path}: no clip is accepted; `cineforge status {runs[0].path} --rejected` says why")
     _check_films({clip.film.film_id: clip.film for clip in export.clips}.values())
     work.mkdir(parents=True, exist_ok=True)
     with run_lock(work):
         _start(work, fingerprint)
         if not (manifest := _manifest(work, fingerprint)):
             summary = export.run(executor, progress)
-            write_card(work / "README.md", target.name, runs, summary, export.features)
+            configs = {name: f for name, f in export.features.items() if name != "rejected" or summary.rejected}
+            write_card(work / "README.md", target.name, runs, summary, configs)
             counts = {"accepted": summary.accepted, "rejected": summary.rejected}
             manifest = {"version": EXPORT_VERSION, "fingerprint": fingerprint, **counts, "files": _hashes(work)}
             write_json(work / MANIFEST, manifest)
@@ -122,7 +126,7 @@ class _Export:
             for row in clip_rows(film, columns, [shard])
             if row["accept"]
         ]
-        self.files = max(1, -(-len(self.clips) // ROWS_PER_FILE))
+        self.files = -(-len(self.clips) // ROWS_PER_FILE)
 
     @property
     def staging(self) -> Path:
@@ -151,6 +155,9 @@ class _Export:
                         self._assemble(number)
                 advance(None)
         self._write_rejected(summary)
+        if not summary.accepted:
+            first = self.clips[0]
+            raise SystemicError(f"{first.film.path}: none of the clips could be cut: {clip_error(self.staging, first.clip_id)}")
         return summary
 
     def _path(self, config: str, number: int) -> Path:
@@ -197,6 +204,8 @@ class _Export:
         """Writes every row that is not in the dataset, with all its reasons, and counts both kinds."""
         path = self.work / "data" / "rejected" / "train-00000-of-00001.parquet"
         write_atomic(path, lambda temporary: self._write_rejected_rows(temporary, summary))
+        if not summary.rejected:
+            shutil.rmtree(path.parent)  # `load_dataset` cannot open a config without rows
 
     def _write_rejected_rows(self, path: Path, summary: Summary) -> None:
         with RowGroupWriter(path, self.features["rejected"]) as writer:

@@ -28,7 +28,7 @@ COPY_SECONDS = 1.0
 
 _PROFILES = {"Constrained Baseline", "Main", "High"}
 _PROGRESSIVE = 1  # AV_FIELD_PROGRESSIVE
-_PLAIN_NALS = {1, h264.IDR_SLICE, 6, 9}  # slices, SEI, access unit delimiter
+_PLAIN_NALS = {1, h264.IDR_SLICE, h264.SEI, 9}  # slices, SEI, access unit delimiter
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _groups(opened: Opened, track: Any, start: float, end: float, sets: set[byte
             if groups:
                 groups[-1].end = last
             return groups
-        if packet.pts is None or packet.dts is None:
+        if packet.pts is None:
             raise ValueError("a packet without time stamps")
         seconds = opened.seconds(packet.pts, packet.time_base)
         # A film may repeat its parameter sets; the same bytes again say nothing new.
@@ -121,7 +121,8 @@ def _groups(opened: Opened, track: Any, start: float, end: float, sets: set[byte
             if groups:
                 groups[-1].end = seconds
             groups.append(_Group([]))
-        if opened.seconds(packet.dts, packet.time_base) >= end:
+        # Matroska lacks the first decoding times; a film does not end there.
+        if packet.dts is not None and opened.seconds(packet.dts, packet.time_base) >= end:
             return groups[:-1]
         if groups:
             groups[-1].pictures.append((seconds, nals))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,22 +99,43 @@ def encode_pictures(shown: Iterable[tuple[int, Picture]], form: Format, set_id: 
     """
     context = av.CodecContext.create("libx264", "w")
     form.apply(context)
+    # Frames are numbered instead of timed: the stream then names the nominal rate, from which FFmpeg before 6 derives the
+    # durations that torchcodec searches by. The real times are those of the container.
+    context.time_base = 1 / form.rate
     context.flags |= _BITEXACT | _GLOBAL_HEADER
-    context.options = {"preset": PRESET, "crf": str(CRF), "x264-params": f"{TUNING}:sps-id={set_id}"}
+    context.options = {"preset": PRESET, "crf": str(CRF), "x264-params": f"{TUNING}{_instructions()}:sps-id={set_id}"}
     upright = Upright(form)
+    times: list[int] = []
     packets = []
     for ticks, picture in shown:
         frame = upright(picture)
-        frame.pts, frame.time_base = ticks, form.unit
+        frame.pts, frame.time_base = len(times), context.time_base
         frame.pict_type = 0  # The source's choice of I, P and B must not bind ours.
+        times.append(ticks)
         packets += context.encode(frame)
-    if not context.is_open:
+    if not times:
         return Segment((), (), ())
     packets += context.encode(None)
     header = h264.split_annex_b(context.extradata or b"")
-    coded = tuple(Coded(p.pts, h264.join_lengths(h264.split_annex_b(bytes(p))), p.is_keyframe) for p in packets)
+    coded = tuple(Coded(times[p.pts], h264.join_lengths(_slices(bytes(p))), p.is_keyframe) for p in packets)
     sets = {kind: tuple(nal for nal in header if h264.nal_type(nal) == kind) for kind in (h264.SPS, h264.PPS)}
     return Segment(coded, sets[h264.SPS], sets[h264.PPS])
+
+
+def _slices(packet: bytes) -> list[bytes]:
+    """NAL units of x264's packet without its note of version and settings, the only SEI that it writes with ours."""
+    return [nal for nal in h264.split_annex_b(packet) if h264.nal_type(nal) != h264.SEI]
+
+
+@cache
+def _instructions() -> str:
+    """x264's instruction set, held to AVX2 on processors with AVX-512.
+
+    x264's AVX-512 code for macroblock-tree rate control (seen in core 165) reads memory it never wrote wherever the width is
+    not a multiple of 256, so that the same film gave other bytes from one encoder to the next. AVX2 costs no measurable time.
+    """
+    cpu = Path("/proc/cpuinfo")
+    return ":asm=AVX2" if cpu.exists() and "avx512" in cpu.read_text(encoding="utf-8", errors="replace") else ""
 
 
 class Upright:
@@ -173,11 +195,14 @@ def write_mp4(
             container.mux(packet)
 
 
-def decoding_times(shown: Sequence[int]) -> list[int]:
+def decoding_times(shown: Sequence[int], end: int) -> list[int]:
     """Decoding times for pictures in decoding order: their sorted presentation times, moved back until none comes too late.
+
+    MP4 takes a track's length from its decoding times, so the first of them lies where the sum comes out right.
 
     Args:
         shown: presentation times in ticks, all different, in decoding order.
+        end: ticks at which the last picture ends.
 
     Returns:
         As many strictly rising times, none after its picture's presentation.
@@ -185,14 +210,18 @@ def decoding_times(shown: Sequence[int]) -> list[int]:
     order = sorted(shown)
     rank = {ticks: number for number, ticks in enumerate(order)}
     delay = max((number - rank[ticks] for number, ticks in enumerate(shown)), default=0)
-    step = order[1] - order[0] if len(order) > 1 else 1
-    return [order[0] - (delay - number) * step for number in range(delay)] + order[: len(order) - delay]
+    if not delay:
+        return order
+    follows = dict(zip(order, [*order[1:], end], strict=True))
+    # Length = last decoding time + how long that picture shows - first decoding time; it has to be end - order[0].
+    lead = max(delay, end - order[-1 - delay] - (follows[shown[-1]] - shown[-1]))
+    return [order[0] - lead + lead * number // delay for number in range(delay)] + order[: len(order) - delay]
 
 
 def _video_packets(stream: Any, pictures: Sequence[Coded], form: Format, end: int) -> Iterator[Any]:
     """Packets with decoding times and durations."""
     order = sorted(p.ticks for p in pictures)
-    times = decoding_times([p.ticks for p in pictures])
+    times = decoding_times([p.ticks for p in pictures], end)
     follows = dict(zip(order, [*order[1:], end], strict=True))
     for number, picture in enumerate(pictures):
         packet = av.Packet(picture.data)

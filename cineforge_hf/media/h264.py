@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 
 IDR_SLICE = 5
+SEI = 6
 SPS = 7
 PPS = 8
 

@@ -139,7 +139,8 @@ class StageStore:
 
     def read(self, name: str, columns: Iterable[str]) -> list[dict[str, Any]]:
         """Rows of a shard, some columns only; media paths are absolute."""
-        table = pq.read_table(self.shard_path(name), columns=list(columns))
+        with pq.ParquetFile(self.shard_path(name)) as file:
+            table = file.read(columns=list(columns), use_threads=False)  # workers give the parallelism
         rows: list[dict[str, Any]] = table.to_pylist()
         for f in (f for f in table.schema if holds_media(f.type)):
             for row in rows:

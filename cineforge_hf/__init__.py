@@ -30,6 +30,7 @@ _PUBLIC = {
     "Ingest": "cineforge_hf.processors.ingest",
     "Processor": "cineforge_hf.processor",
     "SegmentClips": "cineforge_hf.processors.segment",
+    "SeparateVocals": "cineforge_hf.processors.separate",
     "SpeechTokenizerConfig": "cineforge_hf.modeling.speech_tokenizer",
     "SpeechTokenizerFeatureExtractor": "cineforge_hf.modeling.speech_tokenizer",
     "SpeechTokenizerModel": "cineforge_hf.modeling.speech_tokenizer",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from cineforge_hf.processors.cot import CorrectWithCoT as CorrectWithCoT
     from cineforge_hf.processors.ingest import Ingest as Ingest
     from cineforge_hf.processors.segment import SegmentClips as SegmentClips
+    from cineforge_hf.processors.separate import SeparateVocals as SeparateVocals
     from cineforge_hf.processors.speech_tokens import TokenizeSpeech as TokenizeSpeech
     from cineforge_hf.processors.transcribe import Transcribe as Transcribe
     from cineforge_hf.processors.verify import Verify as Verify

@@ -44,6 +44,7 @@ _PACKAGES = (
     ("soundfile", "soundfile", "FLAC", ""),
     ("pysubs2", "pysubs2", "subtitle files", ""),
     ("onnxruntime", "onnxruntime", "engines in ONNX: silero", "vad"),
+    ("demucs", "demucs.api", "separating voices: demucs", "separation"),
     ("matplotlib", "matplotlib.figure", "reports and plots", "plots"),
     ("torch", "torch", "decoding Audio and Video columns; models", "decode"),
     ("torchcodec", "torchcodec.decoders", "decoding Audio and Video columns", "decode"),
@@ -72,6 +73,15 @@ class Engine:
 
 
 ENGINES = (
+    Engine(
+        "demucs",
+        "separate",
+        "demucs",
+        "84 MB from the Hub (adefossez/HTDemucs)",
+        "MIT by its card; its author: for research",
+        "separation",
+    ),
+    Engine("repet", "separate", "", "nothing", "none (no weights)", ""),
     Engine("subtitles", "transcribe", "pysubs2", "nothing", "none (no weights)", ""),
     Engine("silero", "transcribe", "silero-vad", "nothing (in its wheel, 2 MB)", "MIT", "vad"),
     Engine("skip", "cot", "", "nothing", "none (no weights)", ""),

@@ -75,4 +75,8 @@ def load_engine(name: str) -> TranscriptionEngine:
         from cineforge_hf.processors.engines.transcribe.subtitles import SubtitleEngine
 
         return SubtitleEngine()
-    raise UsageError(f"transcribe: no engine {name!r}; choose subtitles")
+    if name == "ocr":
+        from cineforge_hf.processors.engines.transcribe.ocr import BurntInEngine
+
+        return BurntInEngine()
+    raise UsageError(f"transcribe: no engine {name!r}; choose subtitles, ocr")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -32,13 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CineforgeError as error:
         sys.stderr.write(f"cineforge {options.command}: {error}\n")
         return STOPPED
+    except BrokenPipeError:
+        # The reader of our output has seen enough (`cineforge status RUN | head`); the interpreter must not flush into it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
     except OSError as error:
         sys.stderr.write(f"cineforge {options.command}: {error.filename or 'a file'}: {error.strerror or error}\n")
         return STOPPED
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on where it stood\n")
-        return STOPPED
-    except BrokenPipeError:
         return STOPPED
 
 

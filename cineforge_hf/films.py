@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,32 +78,57 @@ def scan_films(
     return [{k: v for k, v in row.items() if k != "label"} for row in mark_duplicates(rows)]
 
 
-def find_films(inputs: Iterable[str | Path]) -> Iterator[FilmFile]:
+def find_films(inputs: Iterable[str | Path], remembered: Collection[str] = ()) -> Iterator[FilmFile]:
     """Film files of the inputs, each once, sorted inside each input; reads no film.
+
+    Args:
+        inputs: folders, film files, or manifests.
+        remembered: inputs that nobody asks for now; where they hold no films any more, that is a warning.
 
     Raises:
         UsageError: see `scan_films`.
     """
     seen: set[str] = set()
+    labels: set[str] = set()
     for given in inputs:
-        path = Path(given)
-        if not path.exists() and not path.is_symlink():
-            raise UsageError(f"{path}: no such file or folder")
-        if path.is_dir():
-            found = [FilmFile(p, p.relative_to(path).as_posix()) for p in _walk(path)]
-            if not found:
-                kinds = " ".join(sorted(e.lstrip(".") for e in FILM_EXTENSIONS))
-                raise UsageError(f"{path}: no films in this folder; files that count: {kinds}")
-        elif path.suffix.lower() in {".jsonl", ".csv"}:
-            found = _read_manifest(path)
-        elif path.suffix.lower() in SUBTITLE_EXTENSIONS:
-            raise UsageError(f"{path}: subtitles, not a film; give the film, and keep the subtitles beside it")
-        else:
-            found = [FilmFile(path, path.name)]
+        try:
+            found = _films_of(Path(given))
+        except UsageError as error:
+            if str(given) not in remembered:
+                raise
+            logger.warning("%s; passed over", error)
+            continue
         for film in found:
             if (key := os.path.abspath(film.path)) not in seen:  # noqa: PTH100 (resolve would follow links)
                 seen.add(key)
+                film.source = _unique_label(film.source, key, labels)
+                labels.add(film.source)
                 yield film
+
+
+def _films_of(path: Path) -> list[FilmFile]:
+    if not path.exists() and not path.is_symlink():
+        raise UsageError(f"{path}: no such file or folder")
+    if path.is_dir():
+        if found := [FilmFile(p, p.relative_to(path).as_posix()) for p in _walk(path)]:
+            return found
+        kinds = " ".join(sorted(e.lstrip(".") for e in FILM_EXTENSIONS))
+        raise UsageError(f"{path}: no films in this folder; files that count: {kinds}")
+    if path.suffix.lower() in {".jsonl", ".csv"}:
+        return _read_manifest(path)
+    if path.suffix.lower() in SUBTITLE_EXTENSIONS:
+        raise UsageError(f"{path}: subtitles, not a film; give the film, and keep the subtitles beside it")
+    return [FilmFile(path, path.name)]
+
+
+def _unique_label(label: str, path: str, taken: Collection[str]) -> str:
+    """The label, with as many folders before it as tell it from the films of other inputs."""
+    parts = Path(path).parts[1:]
+    for n in range(len(Path(label).parts), len(parts)):
+        if label not in taken:
+            break
+        label = "/".join(parts[-n - 1 :])
+    return label
 
 
 def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -123,9 +149,7 @@ def mark_duplicates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _walk(folder: Path) -> Iterator[Path]:
     """Films under a folder, following links to folders but never into a loop."""
     visited: set[tuple[int, int]] = set()
-    for here, folders, files in os.walk(
-        folder, followlinks=True, onerror=lambda e: logger.warning("%s: %s", e.filename, e.strerror)
-    ):
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=_warn_unreadable):
         place = Path(here)
         status = place.stat()
         if (status.st_dev, status.st_ino) in visited:
@@ -133,7 +157,10 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add((status.st_dev, status.st_ino))
-        folders.sort()
+        if {"run.json", "films.json"} <= set(files):  # a run among its films: the media in it are its own
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix.lower() in FILM_EXTENSIONS and not name.startswith("."):
                 yield place / name
@@ -146,21 +173,22 @@ def _warn_unreadable(error: OSError) -> None:
 def _read_manifest(path: Path) -> list[FilmFile]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        lines = text.splitlines()
         if path.suffix.lower() == ".csv":
-            records: list[Any] = list(csv.DictReader(lines))
+            records: list[Any] = list(csv.DictReader(io.StringIO(text, newline="")))
         else:
-            records = [json.loads(line) for line in lines if line.strip()]
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+            records = [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{path}: cannot read this manifest: {error}; it is UTF-8 JSONL or CSV") from error
     if not records:
         raise UsageError(f"{path}: an empty manifest; give one film per line, at least its path")
     films = []
     for number, record in enumerate(records, start=1):
         where = f"{path}, film {number}"
-        if not isinstance(record, dict) or not record.get("path"):
-            raise UsageError(f"{where}: each film needs a path")
+        if not isinstance(record, dict):
+            raise UsageError(f"{where}: a film is a JSON object, not {record!r}")
         refuse_unknown(record, MANIFEST_COLUMNS, where)
+        if not record.get("path"):
+            raise UsageError(f"{where}: each film needs a path")
         films.append(_manifest_film(record, path.parent, where))
     return films
 
@@ -179,25 +207,28 @@ def _manifest_film(record: Mapping[str, Any], folder: Path, where: str) -> FilmF
                 raise UsageError(f"{where}: {key} is {record[key]!r}; give seconds, 0 or more")
     if "subtitles" in facts:
         given = facts["subtitles"]
-        facts["subtitles"] = [folder / p for p in (given if isinstance(given, list) else [str(given)])]
+        facts["subtitles"] = [folder / str(p) for p in (given if isinstance(given, list) else [given])]
         for subtitle in facts["subtitles"]:
             if not subtitle.is_file():
                 raise UsageError(f"{where}: no subtitle file {subtitle}")
-    relative = str(record["path"])
-    return FilmFile(folder / relative, Path(relative).as_posix(), facts)
+    path = Path(os.path.normpath(str(record["path"])))
+    # Labels are published: where a film lies outside the manifest's folder, its path is nobody's business.
+    outside = path.is_absolute() or ".." in path.parts
+    return FilmFile(folder / path, path.name if outside else path.as_posix(), facts)
 
 
 def film_row(file: FilmFile, lang: str, hashes: HashCache, progress: Callable[[Path, int], None] | None) -> dict[str, Any]:
     """One film's row, with its `label` (the path relative to its input); hashes the file unless `hashes` knows it."""
     facts = file.facts
-    folder = Path(file.source).parent.as_posix()
+    path, label = os.path.abspath(file.path), _printable(file.source)  # noqa: PTH100
+    folder = Path(label).parent.as_posix()
     row: dict[str, Any] = {
-        "source": os.path.abspath(file.path),  # noqa: PTH100
-        "label": file.source,
+        "source": _printable(path),
+        "label": label,
         "sha256": None,
-        "title": facts.get("title") or (Path(file.source).stem if folder in (".", "/") or Path(folder).is_absolute() else folder),
+        "title": _text(facts.get("title")) or (Path(label).stem if folder == "." else folder),
         "season": _text(facts.get("season")),
-        "episode": _text(facts.get("episode")) or Path(file.source).stem,
+        "episode": _text(facts.get("episode")) or Path(label).stem,
         "lang": facts.get("lang", lang),
         "intro": facts.get("intro"),
         "outro": facts.get("outro"),
@@ -207,6 +238,8 @@ def film_row(file: FilmFile, lang: str, hashes: HashCache, progress: Callable[[P
         "errors": [],
     }
     try:
+        if _printable(path) != path:
+            raise _UnusableError("file_name", f"{label}: its name or its folder's is not UTF-8; rename it")
         if file.path.stat().st_size == 0:
             raise _UnusableError("empty_file", f"{file.path}: an empty file; copy the film again")
         row["sha256"] = _cached_sha256(file.path, hashes, progress)
@@ -216,8 +249,19 @@ def film_row(file: FilmFile, lang: str, hashes: HashCache, progress: Callable[[P
         row["errors"] = [{"stage": "films", "code": error.code, "message": str(error)}]
     except OSError as error:
         message = f"{error.filename or file.path}: cannot be read ({error.strerror}); check its permissions and links"
+        row["sha256"] = None  # also where its subtitles are at fault: without them it would be another film
         row["errors"] = [{"stage": "films", "code": "unreadable", "message": message}]
     return row
+
+
+def without_root(message: str, path: str, label: str) -> str:
+    """The message with paths relative to the input: shards are published, and where films lie is nobody's business.
+
+    >>> without_root("/home/me/films/a/b.mp4: no sound", "/home/me/films/a/b.mp4", "a/b.mp4")
+    'a/b.mp4: no sound'
+    """
+    root = path.removesuffix(label) if path.endswith(f"/{label}") else f"{Path(path).parent}/"
+    return message.replace(root, "") if root.strip("/") else message
 
 
 def _sidecars(film: Path) -> list[Path]:
@@ -229,7 +273,7 @@ def _sidecars(film: Path) -> list[Path]:
         for path in sorted(folder.iterdir(), key=lambda p: (len(p.name), p.name))
         if path.suffix.lower() in SUBTITLE_EXTENSIONS and (path.stem == film.stem or path.stem.startswith(f"{film.stem}."))
     ]
-    return [path for path in found if path.is_file()]
+    return [path for path in found if path.is_file() and _printable(path.name) == path.name]
 
 
 def _cached_sha256(path: Path, hashes: HashCache, progress: Callable[[Path, int], None] | None) -> str:
@@ -244,7 +288,12 @@ def _cached_sha256(path: Path, hashes: HashCache, progress: Callable[[Path, int]
 
 
 def _hash_text(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _printable(text: str) -> str:
+    """The text without the bytes that are no UTF-8; names of files may have some, Parquet and JSON may not."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _text(value: Any) -> str | None:

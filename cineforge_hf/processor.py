@@ -6,7 +6,7 @@ A stage is a dataclass whose fields are its settings. It declares what it reads 
 Invariants, all kept here so that no stage has to:
 - A row that lacks a required column is skipped: its outputs are null, and that is no error.
 - A row that fails keeps its place with null outputs and an entry in `errors`; the others of its batch are unaffected.
-- `SystemicError`, a full disk and the like are never turned into row errors.
+- `SystemicError`, `UsageError`, a full disk and the like are never turned into row errors.
 - `process` sees only the columns that the stage declares.
 """
 
@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from cineforge_hf import schema
-from cineforge_hf.errors import RowError, SystemicError
+from cineforge_hf.errors import RowError, SystemicError, UsageError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -126,10 +126,13 @@ class Processor:
         """
         kept = [n for n in dataset.features if not self.explodes or (n in schema.COLUMNS and schema.COLUMNS[n].carried)]
         written = [n for n in (*self.produces, *schema.APPEND_ONLY) if n not in kept]
+        # Columns that are there already get the contract's types too: rows that came as Python lists may have been all
+        # null or empty, and then hold nothing that a stage could append to. Media keep their decoding.
+        known = [n for n in kept if n in schema.COLUMNS and schema.COLUMNS[n].media is None]
         features = dataset.features.copy()
         for name in set(features) - set(kept):
             del features[name]
-        features.update(schema.features(written))
+        features.update(schema.features([*known, *written]))
         kwargs: dict[str, Any] = {"features": features}
         if self.explodes:
             kwargs["remove_columns"] = [n for n in dataset.features if n not in kept]
@@ -213,13 +216,13 @@ class Processor:
         return outcomes
 
     def _finish(self, outcome: Outcome) -> list[Row]:
-        # A film that is skipped or fails where films become clips stays visible as one row without a clip_id.
+        # A film that is skipped, fails or gives nothing where films become clips stays visible as one row without a clip_id.
         if outcome is None:
             return [{}]
         if isinstance(outcome, RowError):
             entry = {"stage": self.name, "code": outcome.code, "message": outcome.message}
             return [{"errors": [entry]}]
-        produced = outcome if isinstance(outcome, list) else [outcome]
+        produced = (outcome or [{}]) if isinstance(outcome, list) else [outcome]
         return [{**row, "provenance": self._provenance} for row in produced]
 
     @cached_property
@@ -229,23 +232,24 @@ class Processor:
         return [{**base, "engine": e.name, "revision": e.revision, "licence": e.licence} for e in engines]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Only the settings and the version travel, so that a loaded model never changes `datasets`' fingerprint."""
+        """Only the settings and the stage key travel: a loaded model never changes `datasets`' fingerprint, a version does."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"version": self.version, **fields}
+        return {"key": self.key, **fields}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({k: v for k, v in state.items() if k != "version"})
+        # The key is made anew: here the code or an engine may be another version.
+        self.__dict__.update({k: v for k, v in state.items() if k != "key"})
 
 
 def _as_row_error(error: Exception) -> RowError:
     """What a failure means for its row.
 
     Raises:
-        SystemicError: the failure concerns every row.
+        SystemicError, UsageError: the failure concerns every row.
     """
     if isinstance(error, RowError):
         return error
-    if isinstance(error, SystemicError):
+    if isinstance(error, SystemicError | UsageError):
         raise error
     if isinstance(error, OSError) and error.errno in _SYSTEMIC_ERRNOS:
         raise SystemicError(f"{error.strerror}: {error.filename or 'no file named'}") from error

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import tomllib
+import types
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from cineforge_hf.processor import Processor
 
 LANGUAGES = ("zh", "en", "auto")
 _GROUP = "cineforge_hf.processors"
+_MISFIT = object()
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,12 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     if name_or_path in packaged_recipes():
         text = resources.files("cineforge_hf.configs.recipes").joinpath(f"{name_or_path}.yaml").read_text(encoding="utf-8")
     elif Path(name_or_path).is_file():
-        text = Path(name_or_path).read_text(encoding="utf-8")
+        try:
+            text = Path(name_or_path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"{name_or_path}: not a recipe: {error.reason} at byte {error.start}; recipes are UTF-8 YAML"
+            ) from error
     else:
         raise UsageError(f"no recipe {name_or_path!r}: give a YAML file or one of {', '.join(packaged_recipes())}")
     recipe = _parse(text, name_or_path)
@@ -149,26 +156,38 @@ def _build(name: str, settings: dict[str, Any], device: str) -> Processor:
 
 def _typed(value: Any, wanted: Any, where: str) -> Any:
     """Accepts what a YAML author would expect: an integer where a number is wanted, null only where it is allowed."""
-    options = typing.get_args(wanted) if typing.get_origin(wanted) not in (tuple, list, dict, None) else (wanted,)
-    plain = tuple(typing.get_origin(option) or option for option in options)
-    if typing.get_origin(wanted) is typing.Literal:
-        if value in options:
-            return value
-        raise UsageError(f"{where}: {value!r} is not one of {', '.join(map(repr, options))}")
-    if isinstance(value, bool) and bool not in plain:
-        raise UsageError(f"{where}: {value!r} is not a {_type_name(plain)}")
-    if isinstance(value, int) and float in plain and int not in plain and not isinstance(value, bool):
+    options = typing.get_args(wanted) if typing.get_origin(wanted) in (typing.Union, types.UnionType) else (wanted,)
+    for option in options:
+        if (fitting := _fit(value, option)) is not _MISFIT:
+            return fitting
+    raise UsageError(f"{where}: {value!r} is not {' or '.join(map(_type_name, options))}")
+
+
+def _fit(value: Any, wanted: Any) -> Any:
+    """The value as the wanted type, or `_MISFIT`."""
+    kind, arguments = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
+    if kind is Any:
+        return value
+    if kind is typing.Literal:
+        return value if value in arguments else _MISFIT
+    if kind in (list, tuple, Sequence):
+        items = [_fit(v, arguments[0] if arguments else Any) for v in value] if isinstance(value, list | tuple) else [_MISFIT]
+        return _MISFIT if _MISFIT in items else items if kind is list else tuple(items)
+    if isinstance(value, bool) or kind is bool:
+        return value if isinstance(value, kind) and kind is bool else _MISFIT
+    if kind is float and isinstance(value, int):
         return float(value)
-    if isinstance(value, list) and tuple in plain:
-        return tuple(value)
-    if not isinstance(value, plain):
-        raise UsageError(f"{where}: {value!r} is not a {_type_name(plain)}")
-    return value
+    return value if isinstance(value, kind) else _MISFIT
 
 
-def _type_name(types: Iterable[type]) -> str:
-    words = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
-    return " or ".join(words.get(t, t.__name__) for t in types)
+def _type_name(wanted: Any) -> str:
+    kind, arguments = typing.get_origin(wanted) or wanted, typing.get_args(wanted)
+    if kind is typing.Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if kind in (list, tuple, Sequence):
+        return f"a list of which each is {_type_name(arguments[0])}" if arguments else "a list"
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+    return words.get(kind, str(kind.__name__))
 
 
 def _find(name: str) -> type[Processor]:
@@ -200,13 +219,17 @@ def _entry_points() -> dict[str, str]:
 def _check_columns(processors: Sequence[Processor]) -> None:
     known = set(schema.columns_of("films"))
     exploded: str | None = None
+    names: set[str] = set()
     for stage in processors:
+        if stage.name in names:
+            raise UsageError(f"stage {stage.name} stands twice: each stage may stand once in a recipe")
+        names.add(stage.name)
         if missing := [c for c in stage.requires if c not in known]:
             owners = sorted({schema.COLUMNS[c].owner for c in missing if c in schema.COLUMNS})
             hint = f"put {', '.join(owners)} before it" if owners else "no stage makes them"
             raise UsageError(f"stage {stage.name} needs the columns {', '.join(missing)}: {hint}")
         if again := sorted(set(stage.produces) & known):
-            raise UsageError(f"stage {stage.name} would write {again[0]} a second time: each stage may stand once in a recipe")
+            raise UsageError(f"stage {stage.name} would write {again[0]}, which is there already: a column has one owner")
         if stage.explodes and exploded:
             raise UsageError(f"stages {exploded} and {stage.name} both turn films into clips: keep one")
         exploded = stage.name if stage.explodes else exploded

@@ -76,7 +76,7 @@ COLUMNS: dict[str, Column] = {
     "subtitles": Column(_list(path=pa.string(), sha256=pa.string()), "films", "sidecar subtitle files, best first"),
     "licence": Column(pa.string(), "films", "licence of the film, from the manifest", carried=True),
     "consent": Column(pa.string(), "films", "consent of the performers, from the manifest", carried=True),
-    "duplicate_of": Column(pa.string(), "films", "film_id of the same file met earlier"),
+    "duplicate_of": Column(pa.string(), "films", "film_id of the same file met earlier", carried=True),
     # ingest: probe facts
     "film_duration": Column(pa.float64(), "ingest", "length of the film in seconds"),
     "fps": Column(pa.float64(), "ingest", "frames per second, on average", carried=True),

@@ -66,7 +66,7 @@ def write_card(path: Path, name: str, runs: Sequence[Run], summary: Summary, fea
         version=__version__,
         recipes=sorted({run.recipe.name for run in runs}),
         summary=summary,
-        columns=[(n, schema.COLUMNS[n].meaning) for n in features["rejected"] if n in schema.COLUMNS],
+        columns=[(n, schema.COLUMNS[n].meaning) for n in features["default"] if n in schema.COLUMNS],
     )
     path.write_text(text, encoding="utf-8")
 

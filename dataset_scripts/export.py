@@ -19,7 +19,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -29,16 +29,21 @@ from cineforge_hf import __version__, schema
 from cineforge_hf.dataset_scripts.card import Summary, write_card
 from cineforge_hf.dataset_scripts.cutting import clip_error, cutting_jobs, picture_path, sound_path
 from cineforge_hf.dataset_scripts.parquet import RowGroupWriter, published_features
-from cineforge_hf.runs.rows import FilmRef, clip_rows, list_films, published_columns, reasons
 from cineforge_hf.errors import UsageError
 from cineforge_hf.executors import Executor
+from cineforge_hf.films import without_root
 from cineforge_hf.runs.files import read_json, remove_leftovers, sha256_of, sync_folder, write_atomic, write_json
 from cineforge_hf.runs.lock import run_lock
+from cineforge_hf.runs.plan import Plan, film_of
 from cineforge_hf.runs.progress import Progress
+from cineforge_hf.runs.rows import FilmRef, clip_rows, list_films, published_columns, reasons
 from cineforge_hf.runs.store import Run
 
 EXPORT_VERSION = 1
 MANIFEST = "cinedub.json"
+# Only while the export works: what it is of, and the clips that wait for their Parquet file.
+PLAN = "plan.json"
+STAGING = "clips"
 # Clips per file: with 11 s clips about 100 MB of picture, well under the Hub's advice for one file.
 ROWS_PER_FILE = 256
 
@@ -66,7 +71,8 @@ def export_dataset(
         overwrite: replace a dataset that an earlier export made there (the old one stays until the new one is whole).
 
     Raises:
-        UsageError: a run is unfinished, a film is gone, or `output` holds something else; nothing was changed.
+        UsageError: a run is unfinished, no clip is accepted, a film is gone, or `output` holds something else; nothing was
+            changed.
     """
     films = list_films(runs)
     columns = published_columns(runs)
@@ -74,19 +80,28 @@ def export_dataset(
     old = _existing(output, overwrite, fingerprint)
     if old:
         return ExportResult(output, old["accepted"], old["rejected"], up_to_date=True)
-    work = output.with_name(f".{output.name}.partial")
+    target = output.absolute()
+    work = target.with_name(f".{target.name}.partial")
+    export = _Export(work, films, columns)
+    if not export.clips:
+        raise UsageError(f"{runs[0].path}: no clip is accepted; `cineforge status {runs[0].path} --rejected` says why")
+    _check_films({clip.film.film_id: clip.film for clip in export.clips}.values())
     work.mkdir(parents=True, exist_ok=True)
     with run_lock(work):
         _start(work, fingerprint)
-        export = _Export(work, films, columns)
-        summary = export.run(executor, progress)
-        write_card(work / "README.md", output.name, runs, summary, export.features)
-        counts = {"accepted": summary.accepted, "rejected": summary.rejected}
-        write_json(work / MANIFEST, {"version": EXPORT_VERSION, "fingerprint": fingerprint, **counts, "files": _hashes(work)})
-        (work / "plan.json").unlink()
-        (work / "lock").unlink()
-        _publish(work, output)
-    return ExportResult(output, **counts, up_to_date=False)
+        if not (manifest := _manifest(work, fingerprint)):
+            summary = export.run(executor, progress)
+            configs = {name: f for name, f in export.features.items() if name != "rejected" or summary.rejected}
+            write_card(work / "README.md", target.name, runs, summary, configs)
+            counts = {"accepted": summary.accepted, "rejected": summary.rejected}
+            manifest = {"version": EXPORT_VERSION, "fingerprint": fingerprint, **counts, "files": _hashes(work)}
+            write_json(work / MANIFEST, manifest)
+        # From here on everything is there: an export that is killed below only has to tidy up and move.
+        shutil.rmtree(work / STAGING, ignore_errors=True)
+        for name in (PLAN, "lock"):
+            (work / name).unlink(missing_ok=True)
+        _publish(work, target)
+    return ExportResult(output, manifest["accepted"], manifest["rejected"], up_to_date=False)
 
 
 @dataclass(frozen=True)
@@ -111,15 +126,12 @@ class _Export:
             for row in clip_rows(film, columns, [shard])
             if row["accept"]
         ]
-        self.files = max(1, -(-len(self.clips) // ROWS_PER_FILE))
-        missing = sorted({clip.film.path for clip in self.clips if not Path(clip.film.path).is_file()})
-        if missing:
-            raise UsageError(f"{missing[0]}: the film is gone; tell the run where it is: cineforge run ... --input FOLDER")
+        self.files = -(-len(self.clips) // ROWS_PER_FILE)
 
     @property
     def staging(self) -> Path:
         """Where cut clips wait for their Parquet file."""
-        return self.work / "clips"
+        return self.work / STAGING
 
     def run(self, executor: Executor, progress: Progress) -> Summary:
         """Cuts, assembles each file as soon as its clips are there, and writes the rejected rows."""
@@ -143,7 +155,6 @@ class _Export:
                         self._assemble(number)
                 advance(None)
         self._write_rejected(summary)
-        shutil.rmtree(self.staging, ignore_errors=True)
         return summary
 
     def _path(self, config: str, number: int) -> Path:
@@ -190,12 +201,15 @@ class _Export:
         """Writes every row that is not in the dataset, with all its reasons, and counts both kinds."""
         path = self.work / "data" / "rejected" / "train-00000-of-00001.parquet"
         write_atomic(path, lambda temporary: self._write_rejected_rows(temporary, summary))
+        if not summary.rejected:
+            shutil.rmtree(path.parent)  # `load_dataset` cannot open a config without rows
 
     def _write_rejected_rows(self, path: Path, summary: Summary) -> None:
         with RowGroupWriter(path, self.features["rejected"]) as writer:
             for film in self.films:
                 for row in clip_rows(film, self.columns):
                     if row["accept"] and (message := clip_error(self.staging, row["clip_id"])):
+                        message = without_root(message, film.path, film.row["source"])
                         failed = {"stage": "export", "code": "cut_failed", "message": message}
                         row |= {"accept": False, "errors": [*row["errors"], failed]}
                     summary.add(row)
@@ -204,15 +218,42 @@ class _Export:
 
 
 def _fingerprint(runs: Sequence[Run], films: Sequence[FilmRef], columns: Sequence[str]) -> str:
-    """Hash of everything that decides the dataset's bytes: shards, columns, versions."""
-    shards = {}
+    """Hash of everything that decides the dataset's bytes: shards, columns, versions; not the place of the runs."""
+    shards: list[dict[str, str]] = []
     for run in runs:
-        for stage in run.stages:
-            shards.update(
-                {f"{run.path.name}/{stage.name}/{s.name}": s.sha256 for m in stage.markers().values() for s in m.shards}
-            )
-    facts = [EXPORT_VERSION, schema.SCHEMA_VERSION, __version__, [f.film_id for f in films], list(columns), shards]
+        mine, plan = {f.film_id for f in films if f.run is run}, Plan(run)
+        done = [(stage, shard) for stage in run.stages for marker in plan.finished(stage) for shard in marker.shards]
+        shards.append({f"{stage.name}/{s.name}": s.sha256 for stage, s in done if film_of(s.name) in mine})
+    recipes = sorted({run.recipe.name for run in runs})
+    facts = [EXPORT_VERSION, schema.SCHEMA_VERSION, __version__, recipes, [f.film_id for f in films], list(columns), shards]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_films(films: Iterable[FilmRef]) -> None:
+    """Refuses films that are not what the run saw, before anything is cut out of them.
+
+    Raises:
+        UsageError: a film is gone, or another file is in its place.
+    """
+    hashes: dict[Path, dict[str, Any]] = {}
+    for film in films:
+        path, run = Path(film.path), film.run
+        if not path.is_file():
+            raise UsageError(f"{path}: the film is gone; tell the run where it is: cineforge run ... --input FOLDER")
+        facts = path.stat()
+        if run.path not in hashes:
+            hashes[run.path] = run.film_paths()["hashes"]
+        seen = hashes[run.path].get(film.path)
+        if (not seen or seen[:2] != [facts.st_size, facts.st_mtime_ns]) and sha256_of(path) != film.row["sha256"]:
+            raise UsageError(
+                f"{path}: this file has changed since the run; run it again: cineforge run ... --output {film.run.path}"
+            )
+
+
+def _manifest(work: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The manifest of an export that was killed when nothing but tidying up was left."""
+    value = read_json(work / MANIFEST)
+    return value if isinstance(value, dict) and value.get("fingerprint") == fingerprint else None
 
 
 def _existing(output: Path, overwrite: bool, fingerprint: str) -> dict[str, Any] | None:
@@ -235,16 +276,16 @@ def _existing(output: Path, overwrite: bool, fingerprint: str) -> dict[str, Any]
 
 def _start(work: Path, fingerprint: str) -> None:
     """Keeps what an interrupted export of the same rows left, and drops what belongs to other rows."""
-    if read_json(work / "plan.json") != {"fingerprint": fingerprint}:
+    if _manifest(work, fingerprint) is None and read_json(work / PLAN) != {"fingerprint": fingerprint}:
         for leftover in work.iterdir():
             if leftover.name != "lock":
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        write_json(work / "plan.json", {"fingerprint": fingerprint})
+        write_json(work / PLAN, {"fingerprint": fingerprint})
     remove_leftovers(work)
 
 
 def _hashes(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in {"lock", "plan.json", MANIFEST})
+    files = sorted([*(folder / "data").rglob("*.parquet"), folder / "README.md"])
     return {p.relative_to(folder).as_posix(): {"sha256": sha256_of(p), "bytes": p.stat().st_size} for p in files}
 
 

@@ -8,7 +8,8 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -70,39 +71,32 @@ class SegmentClips(Processor):
         return [self._clips(row) for row in rows]
 
     def _clips(self, row: Row) -> list[Row] | RowError:
-        pieces = _pieces(row["film_words"]) or _pieces(row["cues"])
-        if not pieces:
+        film = _Film(row)
+        if not film.pieces:
             who = row["title"] or row["film_id"]
             return RowError("no_speech", f"{who}: nothing is said in its usable part; check its subtitles, intro and outro")
-        rules = Joining(self.min_seconds, self.max_seconds, self.max_pause, self.merge_seconds)
-        groups = sentences(pieces, rules)
-        speech: list[Span] = [(s["start"], s["end"]) for s in row["speech"] or []]
+        groups = sentences(film.pieces, Joining(self.min_seconds, self.max_seconds, self.max_pause, self.merge_seconds))
         clips = []
         for i, group in enumerate(groups):
             before = groups[i - 1][-1].end if i else None
             after = groups[i + 1][0].start if i + 1 < len(groups) else None
-            start = clip_start(group[0].start, before, self.padding, speech, row["trim_start"])
-            end = clip_end(group[-1].end, after, self.padding, speech, row["trim_end"])
-            clips.append(self._clip(row, group, start, end, speech))
+            start = clip_start(group[0].start, before, self.padding, film.speech, row["trim_start"])
+            end = clip_end(group[-1].end, after, self.padding, film.speech, row["trim_end"])
+            clips.append(self._clip(film, group, start, end))
         return clips
 
-    def _clip(self, row: Row, group: list[Piece], start: float, end: float, speech: list[Span]) -> Row:
-        cues = _pieces(row["cues"])
-        words = _pieces(row["film_words"])
+    def _clip(self, film: _Film, group: list[Piece], start: float, end: float) -> Row:
         duration = round(end - start, 2)
+        speech = [(_within(s - start, duration), _within(e - start, duration)) for s, e in film.speech_in(start, end)]
         clip: Row = {
-            "clip_id": f"{row['film_id']}-{round(start * 100):07d}-{round(end * 100):07d}",
+            "clip_id": f"{film.film_id}-{round(start * 100):07d}-{round(end * 100):07d}",
             "start": start,
             "end": end,
             "duration": duration,
             "asr_text": join_texts(p.text for p in group),
-            "words": _inside(words, group, start, end) if words else None,
-            "clip_cues": _inside(cues, group, start, end),
-            "clip_speech": [
-                {"start": _within(s - start, duration), "end": _within(e - start, duration)}
-                for s, e in speech
-                if e > start and s < end
-            ],
+            "words": _relative(group, start, duration) if film.has_words else None,
+            "clip_cues": _relative(film.cues_of(group), start, duration),
+            "clip_speech": [{"start": s, "end": e} for s, e in speech],
         }
         if duration < self.min_seconds - _EPSILON:
             clip["reject_reasons"] = ["too_short"]
@@ -111,22 +105,48 @@ class SegmentClips(Processor):
         return clip
 
 
+class _Film:
+    """A film's evidence, ready to be cut into clips."""
+
+    def __init__(self, row: Row) -> None:
+        self.film_id = row["film_id"]
+        self.cues = _pieces(row["cues"])
+        words = _pieces(row["film_words"])
+        self.has_words = bool(words)
+        self.pieces = words or self.cues
+        self.speech: list[Span] = [(s["start"], s["end"]) for s in row["speech"] or []]
+        self._middles = [(cue.start + cue.end) / 2 for cue in self.cues]
+
+    def cues_of(self, group: list[Piece]) -> list[Piece]:
+        """Cues whose middle is in the group's time; the group itself where cues are the pieces."""
+        if not self.has_words:
+            return group
+        return self.cues[bisect_left(self._middles, group[0].start) : bisect_right(self._middles, group[-1].end)]
+
+    def speech_in(self, start: float, end: float) -> Iterator[Span]:
+        """Voice activity that touches a range."""
+        first = max(0, bisect_right(self.speech, (start, start)) - 1)
+        for i in range(first, len(self.speech)):
+            span = self.speech[i]
+            if span[0] >= end:
+                return
+            if span[1] > start:
+                yield span
+
+
 def _pieces(column: list[dict[str, Any]] | None) -> list[Piece]:
     return [Piece(p["start"], p["end"], p["text"], p["engine"]) for p in column or []]
 
 
-def _inside(pieces: list[Piece], group: list[Piece], start: float, end: float) -> list[dict[str, Any]]:
-    """Pieces whose middle is in the group's text, with times relative to the clip."""
-    first, last = group[0].start, group[-1].end
+def _relative(pieces: list[Piece], start: float, duration: float) -> list[dict[str, Any]]:
     return [
         {
-            "start": _within(p.start - start, end - start),
-            "end": _within(p.end - start, end - start),
+            "start": _within(p.start - start, duration),
+            "end": _within(p.end - start, duration),
             "text": p.text,
             "engine": p.engine,
         }
         for p in pieces
-        if first <= (p.start + p.end) / 2 <= last
     ]
 
 

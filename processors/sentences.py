@@ -116,7 +116,7 @@ def sentences(pieces: Sequence[Piece], joining: Joining) -> list[list[Piece]]:
 
 def _split_at_ends(pieces: Sequence[Piece], max_pause: float) -> list[list[Piece]]:
     ends = [ends_sentence(a.text, b.text) for a, b in itertools.pairwise(pieces)]
-    punctuated = sum(ends) >= PUNCTUATED_SHARE * max(1, len(pieces) - 1)
+    punctuated = sum(ends) + ends_sentence(pieces[-1].text) >= PUNCTUATED_SHARE * len(pieces)
     groups = [[pieces[0]]]
     for ended, last, piece in zip(ends, pieces, pieces[1:], strict=False):
         pause = piece.start - last.end

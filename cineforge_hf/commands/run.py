@@ -17,7 +17,7 @@ from cineforge_hf.runs.plan import Plan
 from cineforge_hf.runs.progress import Progress
 from cineforge_hf.runs.prune import prunable
 from cineforge_hf.runs.prune import prune as prune_run
-from cineforge_hf.runs.runner import RunOptions, pending, prepare, run_recipe
+from cineforge_hf.runs.runner import RunOptions, films_now, pending, prepare, run_recipe
 from cineforge_hf.runs.status import StageStatus, failures, folder_size, run_status
 from cineforge_hf.runs.store import Run
 
@@ -48,7 +48,7 @@ def execute(path: Path, recipe: Recipe, wanted: RunOptions, workers: int | None,
         with LocalExecutor(workers, gpus) as executor:
             run_recipe(path, recipe, wanted, executor, Progress(console))
     except SystemicError as error:
-        raise SystemicError(f"{error}\nwhat is finished is kept in {path}; the same command goes on from there") from error
+        raise SystemicError(f"{error}; what is finished is kept in {path}, and the same command goes on from there") from error
     opened = Run.open(path)
     lines = run_status(opened)
     Console().print(status_table(lines))
@@ -128,9 +128,10 @@ def _show_failures(opened: Run, limit: int | None) -> int:
     found = 0
     for found, failure in enumerate(failures(opened), start=1):
         if limit is None or found <= limit:
-            where = f"{failure.clip_id} of {failure.source}" if failure.clip_id else failure.source
+            where = f"{failure.clip_id} of {failure.source}: " if failure.clip_id else f"{failure.source}: "
+            where = "" if failure.message.startswith(where) else where  # most messages name the film themselves
             console.print(
-                f"{failure.stage}: {where}: {failure.message} [{failure.code}]", highlight=False, markup=False, soft_wrap=True
+                f"{failure.stage}: {where}{failure.message} [{failure.code}]", highlight=False, markup=False, soft_wrap=True
             )
     if limit is not None and found > limit:
         console.print(f"... and {found - limit} more: cineforge status {opened.path}", highlight=False, markup=False)
@@ -141,9 +142,7 @@ def _dry_run(path: Path, recipe: Recipe, wanted: RunOptions) -> int:
     planned = prepare(path, recipe, wanted)
     console = Console()
     known = {entry["path"] for entry in planned.film_paths()["films"].values()}
-    from cineforge_hf.films import find_films
-
-    new = [film.path for film in find_films(planned.inputs) if str(film.path.absolute()) not in known]
+    new = [film.path for film in films_now(planned, wanted) if str(film.path.absolute()) not in known]
     console.print(
         f"{len(known)} films known, {len(new)} new: {', '.join(p.name for p in new[:10])}", highlight=False, markup=False
     )

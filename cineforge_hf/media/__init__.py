@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from cineforge_hf.media.brightness import iter_luma as iter_luma
     from cineforge_hf.media.clip import Clip as Clip
     from cineforge_hf.media.clip import open_clip as open_clip
+    from cineforge_hf.media.cut import CutInfo as CutInfo
+    from cineforge_hf.media.cut import cut_clip as cut_clip
     from cineforge_hf.media.flac import encode_flac as encode_flac
     from cineforge_hf.media.frames import Frame as Frame
     from cineforge_hf.media.frames import iter_frames as iter_frames
+    from cineforge_hf.media.muxing import mux as mux
     from cineforge_hf.media.sound import iter_sound as iter_sound
     from cineforge_hf.media.sound import iter_sound_ranges as iter_sound_ranges
     from cineforge_hf.media.sound import read_sound as read_sound
@@ -31,17 +34,20 @@ if TYPE_CHECKING:
 _HOMES = {
     "AudioStream": "streams",
     "Clip": "clip",
+    "CutInfo": "cut",
     "Frame": "frames",
     "MediaSource": "source",
     "Probe": "streams",
     "SubtitleStream": "streams",
     "VideoStream": "streams",
     "choose_audio": "tracks",
+    "cut_clip": "cut",
     "encode_flac": "flac",
     "iter_frames": "frames",
     "iter_luma": "brightness",
     "iter_sound": "sound",
     "iter_sound_ranges": "sound",
+    "mux": "muxing",
     "open_clip": "clip",
     "probe": "streams",
     "read_sound": "sound",

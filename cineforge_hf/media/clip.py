@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from cineforge_hf.errors import MediaError
 from cineforge_hf.media.frames import Frame, iter_frames
-from cineforge_hf.media.sound import Sound, read_sound
+from cineforge_hf.media.mixing import Sound
+from cineforge_hf.media.sound import read_sound
 from cineforge_hf.media.source import MediaSource
 from cineforge_hf.media.streams import probe
 

@@ -88,10 +88,10 @@ def open_media(source: MediaSource) -> Iterator[Opened]:
         if isinstance(source, bytes):
             if not source:
                 raise MediaError("empty_file", f"{name} has no bytes; export the row again")
-            container = av.open(io.BytesIO(source))
+            container = av.open(io.BytesIO(source), metadata_errors="replace")
         else:
             check_file(Path(source), name)
-            container = av.open(os.fspath(source))
+            container = av.open(os.fspath(source), metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise _why_unopenable(source, name, error) from error
     with container:

@@ -6,6 +6,7 @@ here. Pictures of text give no cues.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,11 +74,10 @@ def _texts(packet: Any) -> list[str]:
 
 
 def _with_ends(cues: list[SubtitleCue]) -> list[SubtitleCue]:
-    ended = []
-    for i, cue in enumerate(cues):
-        if cue.end > cue.start:
-            ended.append(cue)
-            continue
-        following = next((c.start for c in cues[i + 1 :] if c.start > cue.start), cue.start + LONGEST_CUE)
-        ended.append(SubtitleCue(cue.start, min(following, cue.start + LONGEST_CUE), cue.text))
-    return ended
+    ended: list[SubtitleCue] = []
+    following = math.inf
+    for cue in reversed(cues):
+        end = cue.end if cue.end > cue.start else min(following, cue.start + LONGEST_CUE)
+        ended.append(SubtitleCue(cue.start, end, cue.text))
+        following = cue.start if cue.start < following else following
+    return ended[::-1]

@@ -37,9 +37,10 @@ def stage_key(processor: Processor) -> str:
 
 def explain_change(old: dict[str, Any], new: dict[str, Any]) -> str:
     """One line that says how two identities of a stage differ, e.g. `max_seconds 60.0 -> 30.0`."""
-    changes = [
-        f"{k} {old.get(k)} -> {new.get(k)}" for k in ("version", "schema", "threads", "engines") if old.get(k) != new.get(k)
-    ]
+    changes = [f"{k} {old.get(k)} -> {new.get(k)}" for k in ("version", "schema", "threads") if old.get(k) != new.get(k)]
+    engines, wanted = dict(old.get("engines", [])), dict(new.get("engines", []))
+    names = sorted({*engines, *wanted})
+    changes += [f"engine {k} {engines.get(k)} -> {wanted.get(k)}" for k in names if engines.get(k) != wanted.get(k)]
     before, after = old.get("settings", {}), new.get("settings", {})
     changes += [f"{k} {before.get(k)} -> {after.get(k)}" for k in sorted({*before, *after}) if before.get(k) != after.get(k)]
     return ", ".join(changes) or "nothing changed"

@@ -14,9 +14,10 @@ from functools import cache
 from pathlib import Path
 
 from cineforge_hf import schema
+from cineforge_hf.errors import UsageError
 from cineforge_hf.runs.files import read_json
 from cineforge_hf.runs.fingerprint import explain_change, stage_identity
-from cineforge_hf.runs.store import FILMS, Marker, Run, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import FILMS, Marker, Run, StageStore, film_shard
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,24 @@ class Plan:
 
     @property
     def exploder(self) -> StageStore:
-        """The stage that makes clips of films."""
-        return next(s for s in self.run.stages if s.processor and s.processor.explodes)
+        """The stage that makes clips of films.
+
+        Raises:
+            UsageError: the recipe has none.
+        """
+        for stage in self.run.stages:
+            if stage.processor and stage.processor.explodes:
+                return stage
+        raise UsageError(
+            f"{self.run.path}: recipe {self.run.recipe.name} has no stage that makes clips of films, such as segment"
+        )
+
+    def finished(self, stage: StageStore) -> list[Marker]:
+        """Markers of the tasks that count now: films and clips that belong to the run, made of what is there."""
+        markers = self.markers(stage)
+        if stage.processor is None:
+            return [markers[name] for film in self.films if (name := film_shard(film)) in markers]
+        return [markers[task.name] for task in self.tasks(stage) or () if not task.why or task.redo_failed_only]
 
     def tasks(self, stage: StageStore) -> list[Task] | None:
         """All tasks of a stage with their state, or None while it waits for an earlier stage."""
@@ -115,7 +132,7 @@ class Plan:
                 yield f"title-{hashlib.sha256(title.encode()).hexdigest()[:12]}", shards
 
     def _title(self, film: str) -> str:
-        row = read_columns(self.run.stages[0].shard_path(film_shard(film)), ["title"])[0]
+        row = self.run.stages[0].read(film_shard(film), ["title"])[0]
         return str(row["title"])
 
     def _inputs(self, stage: StageStore, shards: list[str]) -> dict[str, str] | None:

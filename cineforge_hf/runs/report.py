@@ -62,7 +62,7 @@ def write_report(run: Run, path: Path) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = resources.files("cineforge_hf.runs").joinpath("templates/report.html.jinja").read_text(encoding="utf-8")
     html = environment.from_string(template).render(
-        name=run.path.name,
+        name=str(run.path),
         recipe=run.recipe.name,
         version=__version__,
         films=len(films),

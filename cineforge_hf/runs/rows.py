@@ -15,7 +15,7 @@ from cineforge_hf import schema
 from cineforge_hf.errors import UsageError
 from cineforge_hf.runs.plan import Plan
 from cineforge_hf.runs.runner import pending
-from cineforge_hf.runs.store import Run, film_shard, read_columns
+from cineforge_hf.runs.store import Run, film_shard
 
 Row = dict[str, Any]
 
@@ -83,7 +83,7 @@ def clip_rows(film: FilmRef, columns: Sequence[str], shards: Sequence[str] | Non
     for shard in film.shards if shards is None else shards:
         rows: list[Row] = []
         for stage in (s for s in film.run.stages if s.level == "clip"):
-            part = read_columns(stage.shard_path(shard), stage.schema.names)
+            part = stage.read(shard, stage.schema.names)
             rows = rows or [{name: film.row.get(name) for name in (*film.row, *schema.APPEND_ONLY)} for _ in part]
             for row, new in zip(rows, part, strict=True):
                 joined = {name: [*(row[name] or ()), *(new[name] or ())] for name in schema.APPEND_ONLY}
@@ -114,7 +114,7 @@ def rejected_rows(run: Run) -> Iterator[Row]:
 def _film_row(run: Run, film_id: str) -> Row:
     row: Row = {name: [] for name in schema.APPEND_ONLY}
     for stage in (s for s in run.stages if s.level == "film"):
-        part = read_columns(stage.shard_path(film_shard(film_id)), stage.schema.names)[0]
+        part = stage.read(film_shard(film_id), stage.schema.names)[0]
         joined = {name: [*row[name], *(part[name] or ())] for name in schema.APPEND_ONLY}
         row |= part | joined
     return row

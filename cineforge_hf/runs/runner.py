@@ -8,21 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cineforge_hf.errors import SystemicError, UsageError
 from cineforge_hf.executors import Executor
-from cineforge_hf.films import film_row, find_films, mark_duplicates
+from cineforge_hf.films import FilmFile, film_row, find_films, mark_duplicates, without_root
 from cineforge_hf.recipe import Recipe
 from cineforge_hf.runs.files import read_json, remove_leftovers, write_json
 from cineforge_hf.runs.fingerprint import stage_identity
 from cineforge_hf.runs.lock import run_lock
 from cineforge_hf.runs.plan import Plan, Task, input_stages
 from cineforge_hf.runs.progress import Progress
-from cineforge_hf.runs.store import Marker, Run, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import Marker, Run, StageStore, film_shard
 from cineforge_hf.runs.task import task_spec
 
 logger = logging.getLogger(__name__)
@@ -77,13 +78,14 @@ def run_recipe(path: Path, recipe: Recipe, options: RunOptions, executor: Execut
     for stage in stages:
         if stage.processor:
             stage.processor.check()
+    files = films_now(run, options)
     path.mkdir(parents=True, exist_ok=True)
     with run_lock(path):
         remove_leftovers(path)
         if options.retry and not _retry_unfinished(run):
             run.generation += 1
-        scan(run, options, progress)
-        run.save()
+        run.save()  # first of all: a run that is killed from here on is one that can go on
+        scan(run, files, options.lang or recipe.lang, progress)
         plan = Plan(run, thorough=True)
         return [_run_stage(run, plan, stage, executor, progress) for stage in stages]
 
@@ -120,34 +122,65 @@ def wanted_stages(run: Run, until: str | None) -> list[StageStore]:
     return run.stages[1 : names.index(until) + 2]
 
 
-def scan(run: Run, options: RunOptions, progress: Progress) -> None:
-    """Looks at the inputs and brings the films of the run up to date.
+def films_now(run: Run, options: RunOptions) -> list[FilmFile]:
+    """The film files that the run's inputs hold now. Inputs of earlier calls may be gone; those given now may not.
 
-    Films whose path is gone stay; a path with another content is another film.
+    Raises:
+        UsageError: an input that is given now does not exist, holds no film, or is a manifest with a mistake.
+    """
+    given = {str(Path(p).absolute()) for p in options.inputs}
+    return list(find_films(run.inputs, remembered=set(run.inputs) - given))[: options.limit]
+
+
+def scan(run: Run, files: Sequence[FilmFile], lang: str, progress: Progress) -> None:
+    """Brings the films of the run up to date with the files that are there.
+
+    Films whose path is gone stay, unless they lie elsewhere now or could not be used anyway; a path with another content
+    is another film.
     """
     known = run.film_paths()
     hashes = known["hashes"]
     by_path = {entry["path"]: entry["row"] for entry in known["films"].values()}
-    present = [Path(given) for given in run.inputs if Path(given).exists() or given in map(str, options.inputs)]
-    files = list(find_films(present))[: options.limit]
-    lang = options.lang or run.recipe.lang
+    plan = Plan(run)
     with progress.bytes("films", sum(f.path.stat().st_size for f in files if f.path.is_file())) as advance:
         for file in files:
             row = film_row(file, lang, hashes, lambda _, n: advance(n))
             by_path[row["source"]] = row
-    rows = mark_duplicates(sorted(by_path.values(), key=lambda row: (row["label"], row["source"])))
+    rows = mark_duplicates(sorted(_kept(run, plan, by_path), key=lambda row: (row["label"], row["source"])))
+    labels = {row["film_id"]: row["label"] for row in rows}
+    for row in rows:
+        if row["duplicate_of"]:
+            logger.info("%s: the same file as %s; taken once", row["label"], labels[row["duplicate_of"]])
     films = {
         row["film_id"]: {"path": row["source"], "subtitles": [s["path"] for s in row["subtitles"]], "row": row} for row in rows
     }
     _write_json_if_changed(run.path / "films.json", {"films": films, "hashes": hashes})
-    plan = Plan(run)
     for row in rows:
         _write_film(run.stages[0], plan, row)
 
 
+def _kept(run: Run, plan: Plan, by_path: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The films that belong to the run: those that are there, and those that were of use and are not there elsewhere."""
+    here = {path for path in by_path if os.path.lexists(path)}
+    contents = {by_path[path]["sha256"] for path in here} | {None}
+    return [
+        row for path, row in by_path.items() if path in here or (row["sha256"] not in contents and _was_of_use(run, plan, row))
+    ]
+
+
+def _was_of_use(run: Run, plan: Plan, row: Mapping[str, Any]) -> bool:
+    markers = [plan.markers(stage).get(film_shard(row["film_id"])) for stage in run.stages if stage.level == "film"]
+    return not any(marker and marker.failed for marker in markers)
+
+
 def _write_film(store: StageStore, plan: Plan, row: dict[str, Any]) -> None:
     name = film_shard(row["film_id"])
-    stored = {**row, "source": row["label"], "subtitles": [{**s, "path": Path(s["path"]).name} for s in row["subtitles"]]}
+    stored = {
+        **row,
+        "source": row["label"],
+        "subtitles": [{**s, "path": Path(s["path"]).name} for s in row["subtitles"]],
+        "errors": [{**e, "message": without_root(e["message"], row["source"], row["label"])} for e in row["errors"]],
+    }
     inputs = {"row": hashlib.sha256(json.dumps(stored, sort_keys=True).encode()).hexdigest()}
     old = plan.markers(store).get(name)
     if old and old.inputs == inputs and not store.damage(old, thorough=True):
@@ -200,9 +233,11 @@ class _Breaker:
     def see(self, stage: StageStore, marker: Marker) -> None:
         self._count = self._count + marker.errors.get("unexpected", 0) if not marker.ok else 0
         if self._count >= MAX_EQUAL_FAILURES:
-            rows = read_columns(stage.shard_path(marker.shards[-1].name), ["errors"])
-            message = rows[-1]["errors"][-1]["message"]
-            raise SystemicError(f"stage {self._stage} failed for {self._count} rows in a row: {message}")
+            rows = stage.read(marker.shards[-1].name, ["errors"])
+            message = next((e["message"] for row in rows for e in row["errors"] if e["code"] == "unexpected"), "no message")
+            raise SystemicError(
+                f"stage {self._stage} failed for {self._count} rows in a row: {message}; when that is mended: cineforge retry"
+            )
 
 
 def _retry_unfinished(run: Run) -> bool:

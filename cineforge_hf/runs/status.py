@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cineforge_hf.runs.plan import Plan, film_of
 from cineforge_hf.runs.runner import pending
-from cineforge_hf.runs.store import Marker, Run, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import Run, film_shard
 
 
 @dataclass
@@ -58,7 +58,7 @@ def run_status(run: Run) -> list[StageStatus]:
     left = {item.stage.name: item for item in pending(run)}
     lines = []
     for stage in run.stages:
-        markers = list(_current(plan, stage))
+        markers = plan.finished(stage)
         item = left.get(stage.name)
         why = Counter(task.why for task in item.todo) if item and item.todo else Counter(marker.why for marker in markers)
         errors: Counter[str] = Counter()
@@ -68,7 +68,7 @@ def run_status(run: Run) -> list[StageStatus]:
             StageStatus(
                 stage.name,
                 stage.processor.key[:8] if stage.processor else "",
-                tasks=len(markers) + (sum(t.name not in plan.markers(stage) for t in item.todo) if item else 0),
+                tasks=len(plan.tasks(stage) or ()),
                 todo=len(item.todo) if item else 0,
                 ok=sum(m.ok for m in markers),
                 failed=sum(m.failed for m in markers),
@@ -87,12 +87,12 @@ def failures(run: Run) -> Iterator[Failure]:
     """Everything that failed, stage by stage, in the order of the films."""
     plan = Plan(run)
     for stage in run.stages:
-        for marker in _current(plan, stage):
+        for marker in plan.finished(stage):
             if not marker.failed:
                 continue
             for shard in marker.shards:
-                film = read_columns(run.stages[0].shard_path(film_shard(film_of(shard.name))), ["source"])[0]
-                for row in read_columns(stage.shard_path(shard.name), [*stage.keys, "errors"]):
+                film = run.stages[0].read(film_shard(film_of(shard.name)), ["source"])[0]
+                for row in stage.read(shard.name, [*stage.keys, "errors"]):
                     for error in row["errors"] or ():
                         yield Failure(film["source"], row.get("clip_id"), error["stage"], error["code"], error["message"])
 
@@ -100,11 +100,3 @@ def failures(run: Run) -> Iterator[Failure]:
 def folder_size(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _current(plan: Plan, stage: StageStore) -> Iterator[Marker]:
-    """Markers of the films that belong to the run now."""
-    films = set(plan.films)
-    for marker in plan.markers(stage).values():
-        if any(film_of(shard.name) in films for shard in marker.shards):
-            yield marker

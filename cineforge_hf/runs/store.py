@@ -29,6 +29,7 @@ from cineforge_hf.errors import UsageError
 from cineforge_hf.processor import Processor
 from cineforge_hf.recipe import Recipe
 from cineforge_hf.runs.files import read_json, sha256_of, write_atomic, write_json
+from cineforge_hf.runs.media_store import holds_media, media_paths, resolve_media, store_media
 
 RUN_VERSION = 1
 FILMS = "films"
@@ -37,12 +38,13 @@ Level = Literal["film", "clip"]
 
 @dataclass(frozen=True)
 class Shard:
-    """A finished shard: its name, rows, hash and length in bytes."""
+    """A finished shard: its name, rows, hash and length in bytes, and the media files (path and length) that it names."""
 
     name: str
     rows: int
     sha256: str
     size: int
+    media: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class StageStore:
         folder: where its shards are.
         level: whether its rows are films or clips.
         columns: the columns it owns.
-        reads: the columns it reads; None for the films, which read nothing.
+        processor: the stage; None for the films.
     """
 
     name: str
@@ -114,6 +116,10 @@ class StageStore:
                 return f"shard {path.name} is missing"
             if path.stat().st_size != shard.size or (thorough and sha256_of(path) != shard.sha256):
                 return f"shard {path.name} is damaged"
+            for name, size in shard.media.items():
+                file = self.folder.parent / name
+                if not file.is_file() or file.stat().st_size != size:
+                    return f"{name} of shard {path.name} is missing or damaged"
         return ""
 
     def commit(self, marker: Marker) -> None:
@@ -121,11 +127,25 @@ class StageStore:
         write_json(self.folder / f"{marker.task}.json", asdict(marker))
 
     def write_shard(self, name: str, rows: Sequence[Mapping[str, Any]]) -> Shard:
-        """Writes a shard atomically and returns its facts."""
-        table = pa.Table.from_pylist(list(rows), schema=self.schema)
+        """Writes a shard atomically, its large media to the run's media folder, and returns its facts."""
+        run = self.folder.parent
+        rows = [{f.name: store_media(run, f.type, row.get(f.name)) for f in self.schema} for row in rows]
+        files = {path for row in rows for f in self.schema for path in media_paths(f.type, row[f.name])}
+        table = pa.Table.from_pylist(rows, schema=self.schema)
         path = self.shard_path(name)
         write_atomic(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
-        return Shard(name, table.num_rows, sha256_of(path), path.stat().st_size)
+        media = {file: (run / file).stat().st_size for file in sorted(files)}
+        return Shard(name, table.num_rows, sha256_of(path), path.stat().st_size, media)
+
+    def read(self, name: str, columns: Iterable[str]) -> list[dict[str, Any]]:
+        """Rows of a shard, some columns only; media paths are absolute."""
+        with pq.ParquetFile(self.shard_path(name)) as file:
+            table = file.read(columns=list(columns), use_threads=False)  # workers give the parallelism
+        rows: list[dict[str, Any]] = table.to_pylist()
+        for f in (f for f in table.schema if holds_media(f.type)):
+            for row in rows:
+                row[f.name] = resolve_media(self.folder.parent, f.type, row[f.name])
+        return rows
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
@@ -205,9 +225,3 @@ class Run:
 def film_shard(film_id: str) -> str:
     """Name of a film's shard at film level, and the first at clip level."""
     return f"{film_id}-000"
-
-
-def read_columns(path: Path, columns: Iterable[str]) -> list[dict[str, Any]]:
-    """Rows of a shard, some columns only."""
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=list(columns)).to_pylist()
-    return rows

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from cineforge_hf.films import without_root
 from cineforge_hf.processor import Processor, Row
 from cineforge_hf.runs.plan import Task, film_of, input_stages
-from cineforge_hf.runs.store import Marker, Run, Shard, StageStore, film_shard, read_columns
+from cineforge_hf.runs.store import Marker, Run, Shard, StageStore, film_shard
 
 # Rows of a clip shard: small enough that a kill loses little, large enough to fill a batch.
 SHARD_ROWS = 32
@@ -24,7 +25,7 @@ class TaskSpec:
     Args:
         task: the task.
         sources: for each stage that is read, the columns wanted of it.
-        films: of the films concerned, where they are: {film_id: {"path", "subtitles"}}.
+        films: of the films concerned, where they are: {film_id: {"path", "subtitles", "row"}}.
         generation: the run's generation, for the marker.
         poisoned: rows that killed a worker: index to what happened. They get an error and are not tried again.
         isolated: process row by row and report each, to learn which one kills the worker.
@@ -83,6 +84,7 @@ def run_task(spec: TaskSpec, on_row: Callable[[int], None]) -> Marker:
     todo = [i for i in range(len(rows)) if i not in done]
     report = (lambda k: on_row(todo[k])) if spec.isolated else None
     done |= dict(zip(todo, processor.run([rows[i] for i in todo], report), strict=True))
+    _hide_paths(spec, rows, done)
     outputs = [done[i] for i in range(len(rows))]
     shards = _write(spec, by_shard, rows, outputs)
     written = [new for produced in outputs for new in produced]
@@ -114,9 +116,9 @@ def read_rows(spec: TaskSpec, shard: str) -> list[Row]:
     film: Row = {}
     for stage, columns in spec.sources:
         if stage.level == "film":
-            film |= read_columns(stage.shard_path(film_shard(film_of(shard))), ("film_id", *columns))[0]
+            film |= stage.read(film_shard(film_of(shard)), ("film_id", *columns))[0]
         else:
-            part = read_columns(stage.shard_path(shard), (*stage.keys, *(c for c in columns if c not in stage.keys)))
+            part = stage.read(shard, (*stage.keys, *(c for c in columns if c not in stage.keys)))
             rows = rows or [{} for _ in part]
             for row, new in zip(rows, part, strict=True):
                 if row.get("clip_id", new["clip_id"]) != new["clip_id"]:
@@ -130,13 +132,20 @@ def read_rows(spec: TaskSpec, shard: str) -> list[Row]:
     return [film] if at_film_level else [{**film, **row} for row in rows]
 
 
+def _hide_paths(spec: TaskSpec, rows: Sequence[Row], done: Mapping[int, list[Row]]) -> None:
+    for i, row in enumerate(rows):
+        film = spec.films[row["film_id"]]
+        for error in (e for new in done[i] for e in new.get("errors") or ()):
+            error["message"] = without_root(error["message"], film["path"], film["row"]["label"])
+
+
 def _kept(spec: TaskSpec) -> dict[int, list[Row]]:
-    """Rows of the old shards that were well, by index."""
+    """Rows of the old shards that were well, by index; none where the stage has to see all of them together."""
     stage, old = spec.task.stage, spec.task.stage.marker(spec.task.name)
-    assert old is not None  # noqa: S101 (only a finished task is retried)
-    rows = [row for shard in old.shards for row in read_columns(stage.shard_path(shard.name), stage.schema.names)]
-    if stage.processor and stage.processor.explodes:
+    assert old is not None and stage.processor is not None  # noqa: S101 (only a finished task is retried)
+    if stage.processor.explodes or stage.processor.scope != "row":
         return {}
+    rows = [row for shard in old.shards for row in stage.read(shard.name, stage.schema.names)]
     return {i: [row] for i, row in enumerate(rows) if not row["errors"]}
 
 

@@ -85,7 +85,8 @@ def _draw(figure: Figure, row: Mapping[str, Any], clip: Clip) -> None:
             width = max(8, int(110 * (cue["end"] - cue["start"]) / clip.duration))
             text = cue["text"] if len(cue["text"]) <= width else cue["text"][: width - 1] + "…"
             middle = (cue["start"] + cue["end"]) / 2
-            sound.text(middle, 0.84, text, ha="center", va="center", color="white", fontsize=8, clip_on=True, **text_font())
+            place = {"transform": sound.get_xaxis_transform(), "ha": "center", "va": "center", "clip_on": True}
+            sound.text(middle, 0.925, text, color="white", fontsize=9, **place, **text_font())
     sound.set_xlim(0, clip.duration)
     sound.set_xlabel("seconds")
 

@@ -12,7 +12,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from cineforge_hf.processors.languages import CJK, Language, count_scripts, join_texts, text_language
+from cineforge_hf.processors.languages import Language, count_scripts, join_texts, text_language
 
 # A cue is bilingual where one of its lines is Chinese and another is not; a file is where this share of its cues is.
 BILINGUAL_SHARE = 0.5
@@ -30,8 +30,8 @@ _BRACKETED = re.compile(r"\[[^\[\]]*\]|【[^【】]*】|\([^()]*\)|（[^（）]*
 # A dash right before a digit is a minus.
 _DASH = re.compile(r"^\s*[-–—‐‑−－](?:\s+|(?![-–—\d\s]))")
 # A speaker's label: two capitals or more, digits, dots and apostrophes, before a colon that no digit follows.
-_LABEL = re.compile(r"^\s*(?:[-–—]\s*)?(?=[^:：]*[A-Z]{2})[A-Z][A-Z0-9 .'’#&/-]{1,30}[:：](?!\d)\s*")
-_WORDS = re.compile(f"[A-Za-z0-9{CJK}]")
+_NO_LABEL = r"(?!(?:OK|P\.?S\.?|FYI|NB|Q|A)[:：])"
+_LABEL = re.compile(rf"^\s*(?:[-–—]\s*)?{_NO_LABEL}(?=[^:：]*[A-Z]{{2}})[A-Z][A-Z0-9 .'’#&/-]{{1,30}}[:：](?!\d)\s*")
 
 
 def clean_lines(raw: str, *, ass: bool) -> list[str]:
@@ -69,7 +69,7 @@ def _clean_line(line: str) -> str:
         return ""
     line = _LABEL.sub("", _DASH.sub("", line))
     line = _SPACES.sub(" ", line).strip()
-    return line if _WORDS.search(line) or "…" in line or "?" in line or "？" in line else ""
+    return line if any(c.isalnum() for c in line) else ""
 
 
 def choose_lines(cues: list[list[str]], lang: Language) -> list[str]:

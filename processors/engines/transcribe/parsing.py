@@ -7,12 +7,14 @@ is worth losing a film: `repair_cues` mends times and never touches text, except
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 
 import pysubs2
 from pysubs2.exceptions import Pysubs2Error
 
 from cineforge_hf.errors import RowError
+from cineforge_hf.processors.languages import join_texts
 
 # A cue without a length gets this one, or what is left before the next: reading speed is about 15 letters a second.
 SHORTEST_CUE = 0.3
@@ -52,9 +54,14 @@ def parse_subtitles(text: str, name: str) -> tuple[list[RawCue], bool]:
     ass = "[script info]" in text[:2000].lower() or "[events]" in text.lower()
     if not ass:
         text = _plain_numbers(text)
+    # Named, not guessed: pysubs2 refuses SubStation Alpha without styles, and guesses a format where there are no cues.
+    kind = ("ssa" if "[v4 styles]" in text.lower() else "ass") if ass else "srt"
+    options = {} if ass else {"keep_html_tags": True}
     try:
-        # Without a time line there is nothing for the parser, which would guess a format from thin air.
-        subs = pysubs2.SSAFile.from_string(text, format_=None if ass else "srt", **({} if ass else {"keep_html_tags": True}))
+        with warnings.catch_warnings():
+            # Of fields that hold no text (layer, margins), which it then leaves at their defaults.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            subs = pysubs2.SSAFile.from_string(text, format_=kind, **options)
     except (Pysubs2Error, ValueError, KeyError, IndexError) as error:
         raise RowError("subtitle_format", f"{name}: not SRT, WebVTT or ASS text ({error}); convert it to SRT") from error
     return [RawCue(e.start / 1000, e.end / 1000, e.text) for e in subs.events if e.type != "Comment"], ass
@@ -107,8 +114,6 @@ def repair_cues(cues: list[RawCue]) -> list[RawCue]:
 
 def join_lines(first: str, second: str) -> str:
     """Two texts that are on the screen together, as one; a text that holds the other stands for both."""
-    from cineforge_hf.processors.languages import join_texts
-
     if second in first or first in second:
         return max(first, second, key=len)
     return join_texts([first, second])

@@ -23,7 +23,7 @@ from cineforge_hf.processors.engines.transcribe.base import Cue, Transcript
 from cineforge_hf.processors.engines.transcribe.cleaning import choose_lines, clean_lines, is_bilingual
 from cineforge_hf.processors.engines.transcribe.encodings import decode_subtitles
 from cineforge_hf.processors.engines.transcribe.parsing import RawCue, parse_subtitles, repair_cues
-from cineforge_hf.processors.languages import Language, text_language
+from cineforge_hf.processors.languages import Language, is_foreign, text_language
 
 # A file belongs to a language where at least this share of its cues is in it. Films mix languages, so half would be too
 # strict; a Chinese file with English names in a cue or two per scene stays under a tenth.
@@ -32,6 +32,7 @@ LANGUAGE_SHARE = 0.2
 _CHINESE = "zh zho chi cmn chs cht sc tc gb big5 chinese mandarin 中文 简体 繁体 繁體 简中 繁中 简 繁 国语 國語"
 _ENGLISH = "en eng english 英文 英语 英語 英"
 _TAGS: dict[str, Language] = {**dict.fromkeys(_CHINESE.split(), "zh"), **dict.fromkeys(_ENGLISH.split(), "en")}
+_NAMES = {"zh": "Chinese", "en": "English", "auto": "Chinese or English"}
 _OTHERS = (
     "ar ara cs cze da dan de deu ger el es spa fi fin fr fra fre he heb hi hin hu hun id ind it ita ja jpn ko kor ms nl nld "
     "dut no nor pl pol pt por ro ru rus sv swe th tha tr tur uk ukr vi vie"
@@ -97,8 +98,10 @@ def find_candidates(row: Row) -> Iterator[Candidate]:
 
 
 def _tag_of_name(path: Path, film: Path) -> str | None:
-    # film.zh-Hans.srt, film.chs&eng.ass, film.en.sdh.srt: what the name has beyond the film's own.
-    beyond = path.stem[len(film.stem) :] if path.stem.startswith(film.stem) else path.stem
+    # film.zh-Hans.srt, film.chs&eng.ass, film.en.sdh.srt: what the name has beyond the film's own. Of another name only the
+    # last part counts: a film may be called "No" or "It".
+    beyond = path.stem[len(film.stem) :] if path.stem.startswith(film.stem) else "".join(path.stem.rpartition(".")[1:])
+    beyond = beyond if beyond.startswith((".", "_", " ", "[", "-", "(")) else ""
     tags = [tag for part in re.split(r"[.&_ \[\]+,]+", beyond.lower()) if (tag := _tag(part))]
     return tags[0] if len(set(tags)) == 1 else None
 
@@ -123,13 +126,10 @@ def _read_candidate(candidate: Candidate, lang: str) -> Transcript:
     spoken = [text for text in lines if text]
     if not spoken:
         raise RowError("no_cues", f"{candidate.name}: no dialogue in this subtitle; replace it or remove it")
-    languages = [_languages(cue) for cue in spoken]
-    told = [found for found in languages if found]
-    wanted: Language = "zh" if lang == "zh" or (lang == "auto" and _share(told, "zh") >= 0.5) else "en"
-    if candidate.tag == "other" or (told and _share(told, wanted) < LANGUAGE_SHARE):
-        found = candidate.tag if candidate.tag == "other" else "zh" if wanted == "en" else "en"
-        called = {"other": "another language", "zh": "Chinese", "en": "English"}[found]
-        raise RowError("subtitle_language", f"{candidate.name} is in {called}, the dialogue is wanted in {lang}")
+    wanted = _wanted(spoken, lang)
+    found = _found_language(candidate, spoken, wanted)
+    if found is not None:
+        raise RowError("subtitle_language", f"{candidate.name} is in {found}, the dialogue is wanted in {_NAMES[lang]}")
     texts = choose_lines(lines, wanted)
     cues = repair_cues([RawCue(c.start, c.end, t) for c, t in zip(raw, texts, strict=True)])
     if not cues:
@@ -149,12 +149,30 @@ def _raw_cues(candidate: Candidate) -> tuple[list[RawCue], bool]:
     return parse_subtitles(decode_subtitles(data, candidate.name), candidate.name)
 
 
-def _languages(lines: list[str]) -> set[str]:
-    return {language for line in lines if (language := text_language(line))}
+def _wanted(spoken: list[list[str]], lang: str) -> Language:
+    if lang == "auto":
+        return "zh" if _share(spoken, "zh") >= 0.5 else "en"
+    return "zh" if lang == "zh" else "en"
 
 
-def _share(cues: list[set[str]], language: str) -> float:
-    return sum(language in found for found in cues) / len(cues) if cues else 0.0
+def _found_language(candidate: Candidate, spoken: list[list[str]], wanted: Language) -> str | None:
+    """What a subtitle in the wrong language is called; None for one in the wanted language."""
+    if candidate.tag == "other":
+        return "another language"
+    in_wanted = _share(spoken, wanted) >= LANGUAGE_SHARE
+    if in_wanted and not is_foreign("\n".join(line for lines in spoken for line in lines if text_language(line) == wanted)):
+        return None
+    other: Language = "en" if wanted == "zh" else "zh"
+    text = "\n".join(line for lines in spoken for line in lines)
+    return _NAMES[other] if not is_foreign(text) and _share(spoken, other) >= LANGUAGE_SHARE else "another language"
+
+
+def _share(spoken: list[list[str]], language: Language) -> float:
+    """Share of the cues with letters that have a line in the language."""
+    lettered = [lines for lines in spoken if any(c.isalpha() for line in lines for c in line)]
+    if not lettered:
+        return 1.0
+    return sum(any(text_language(line) == language for line in lines) for lines in lettered) / len(lettered)
 
 
 def _summary(film: Path, failures: list[RowError]) -> RowError:

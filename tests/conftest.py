@@ -1,0 +1,75 @@
+"""Fixtures that several folders share. Films are made once per test process and copied where a test changes them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Workers and subprocesses import these by name. (The folder of the tests itself would hide cineforge_hf behind tests/cineforge_hf.)
+sys.path.insert(0, str(Path(__file__).resolve().parent / "helpers"))
+
+from factories import CUES, cineforge, make_film, run_offline
+
+# Every run tries the same examples, and a busy machine fails none of them.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, max_examples=60)
+hypothesis.settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def films_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two films in two folders; only to be read."""
+    folder = tmp_path_factory.mktemp("films_once") / "films"
+    make_film(folder / "Alpha" / "one.mp4", seed=1)
+    make_film(folder / "Beta" / "two.mp4", seed=2, cues=[(s, e, f"Well, {t}") for s, e, t in CUES])
+    return folder
+
+
+@pytest.fixture
+def films(films_once: Path, tmp_path: Path) -> Path:
+    """A private copy of the two films."""
+    return Path(shutil.copytree(films_once, tmp_path / "films"))
+
+
+@pytest.fixture(scope="session")
+def finished_once(films_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run over the two films; only to be read."""
+    run = tmp_path_factory.mktemp("finished_once") / "run"
+    done = run_offline(films_once, run)
+    assert done.returncode == 0, done.stderr
+    return run
+
+
+@pytest.fixture
+def finished(finished_once: Path, tmp_path: Path) -> Path:
+    """A private copy of the finished run; its films are those of `films_once`."""
+    return Path(shutil.copytree(finished_once, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def dataset_once(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported dataset of the finished run; only to be read."""
+    folder = tmp_path_factory.mktemp("dataset_once") / "cinedub-test"
+    done = cineforge("export", finished_once, "--output", folder, "--workers", 2)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def dataset(dataset_once: Path, tmp_path: Path) -> Path:
+    """A private copy of the exported dataset."""
+    return Path(shutil.copytree(dataset_once, tmp_path / "cinedub-test"))
+
+
+@pytest.fixture(scope="session")
+def clips_folder() -> Path:
+    """The real clips with their truth, and make_film.py; skips where they are not at hand."""
+    given = os.environ.get("CINEFORGE_CLIPS")
+    folder = Path(given) if given else Path(__file__).resolve().parent.parent.parent / "shared" / "clips"
+    if not (folder / "make_film.py").is_file():
+        pytest.skip("needs the real clips: set CINEFORGE_CLIPS to their folder")
+    return folder

@@ -85,7 +85,7 @@ def find_band(pictures: Iterable[Gray], locate: Callable[[Gray], list[TextRow]],
         if len(rows) <= MOST_ROWS:
             sightings += [_Sighting(number, row, _patch(picture, row)) for row in rows]
         best = _best(sightings)
-        if few and best or len({s.sample for s in best}) >= SURE[0] and _contents(best) >= SURE[1]:
+        if (few and best) or (len({s.sample for s in best}) >= SURE[0] and _contents(best) >= SURE[1]):
             break
     chosen = _best(sightings)
     if not few:

@@ -171,5 +171,5 @@ def test_real_clips_without_subtitles_have_none(name: str, engine: BurntInEngine
 
 def test_a_logo_beside_real_subtitles_is_no_text(engine: BurntInEngine) -> None:
     found = engine.transcribe(_row(_clip("en_monologue_1.mp4")), "en")
-    assert [c.text for c in found.cues][0].lower() == "every closet on a carnival cruise ship."
+    assert found.cues[0].text.lower() == "every closet on a carnival cruise ship."
     assert not any("FUNNY" in c.text or "abc" in c.text for c in found.cues)

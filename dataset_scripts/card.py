@@ -17,7 +17,6 @@ from cineforge_hf import __version__, schema
 from cineforge_hf.runs.rows import Row, reasons
 from cineforge_hf.runs.store import Run
 
-
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 
 

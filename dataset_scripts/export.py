@@ -29,7 +29,7 @@ from cineforge_hf import __version__, schema
 from cineforge_hf.dataset_scripts.card import Summary, write_card
 from cineforge_hf.dataset_scripts.cutting import clip_error, cutting_jobs, picture_path, sound_path
 from cineforge_hf.dataset_scripts.parquet import RowGroupWriter, published_features
-from cineforge_hf.errors import UsageError
+from cineforge_hf.errors import SystemicError, UsageError
 from cineforge_hf.executors import Executor
 from cineforge_hf.films import without_root
 from cineforge_hf.runs.files import read_json, remove_leftovers, sha256_of, sync_folder, write_atomic, write_json
@@ -155,6 +155,9 @@ class _Export:
                         self._assemble(number)
                 advance(None)
         self._write_rejected(summary)
+        if not summary.accepted:
+            first = self.clips[0]
+            raise SystemicError(f"{first.film.path}: none of the clips could be cut: {clip_error(self.staging, first.clip_id)}")
         return summary
 
     def _path(self, config: str, number: int) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Workers and subprocesses import these by name. (The folder of the tests itself would hide cineforge_hf behind tests/cineforge_hf.)
+# Workers and subprocesses import these by name. The folder of the tests itself would hide the package behind its own tests.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "helpers"))
 
 from factories import CUES, cineforge, make_film, run_offline
@@ -22,10 +22,11 @@ hypothesis.settings.load_profile("steady")
 
 @pytest.fixture(scope="session")
 def films_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two films in two folders; only to be read."""
+    """Two films in two folders with two clips each, and one clip more that is too short; only to be read."""
     folder = tmp_path_factory.mktemp("films_once") / "films"
     make_film(folder / "Alpha" / "one.mp4", seed=1)
-    make_film(folder / "Beta" / "two.mp4", seed=2, cues=[(s, e, f"Well, {t}") for s, e, t in CUES])
+    second = [*((s, e, f"Well, {t}") for s, e, t in CUES), (10.0, 10.6, "Yes.")]
+    make_film(folder / "Beta" / "two.mp4", seed=2, seconds=12, cues=second)
     return folder
 
 

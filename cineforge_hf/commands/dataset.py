@@ -22,8 +22,13 @@ def export(options: argparse.Namespace) -> int:
         result = export_dataset(runs, Path(options.output), executor, Progress(Console(stderr=True)), options.overwrite)
     state = " (up to date, nothing was written)" if result.up_to_date else ""
     console = Console(soft_wrap=True)
-    console.print(f"{result.path}: {result.accepted} clips accepted, {result.rejected} rows rejected{state}", highlight=False)
-    console.print(f'open it: load_dataset("{result.path if result.path.is_absolute() else f"./{result.path}"}")', highlight=False)
+    counts = f"{_count(result.accepted, 'clip')} accepted, {_count(result.rejected, 'row')} rejected"
+    console.print(f"{result.path}: {counts}{state}", highlight=False, markup=False)
+    console.print(
+        f'open it: load_dataset("{result.path if result.path.is_absolute() else f"./{result.path}"}")',
+        highlight=False,
+        markup=False,
+    )
     return OK
 
 
@@ -36,5 +41,11 @@ def validate(options: argparse.Namespace) -> int:
     for finding in validate_dataset(Path(options.dataset)):
         found += 1
         console.print(f"{finding.where}: {finding.message}", highlight=False, markup=False)
-    console.print(f"{options.dataset}: {found} findings" if found else f"{options.dataset}: valid", highlight=False, markup=False)
+    console.print(
+        f"{options.dataset}: {_count(found, 'finding')}" if found else f"{options.dataset}: valid", highlight=False, markup=False
+    )
     return SOME_FAILED if found else OK
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

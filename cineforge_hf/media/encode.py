@@ -173,11 +173,14 @@ def write_mp4(
             container.mux(packet)
 
 
-def decoding_times(shown: Sequence[int]) -> list[int]:
+def decoding_times(shown: Sequence[int], end: int) -> list[int]:
     """Decoding times for pictures in decoding order: their sorted presentation times, moved back until none comes too late.
+
+    MP4 takes a track's length from its decoding times, so the first of them lies where the sum comes out right.
 
     Args:
         shown: presentation times in ticks, all different, in decoding order.
+        end: ticks at which the last picture ends.
 
     Returns:
         As many strictly rising times, none after its picture's presentation.
@@ -185,14 +188,18 @@ def decoding_times(shown: Sequence[int]) -> list[int]:
     order = sorted(shown)
     rank = {ticks: number for number, ticks in enumerate(order)}
     delay = max((number - rank[ticks] for number, ticks in enumerate(shown)), default=0)
-    step = order[1] - order[0] if len(order) > 1 else 1
-    return [order[0] - (delay - number) * step for number in range(delay)] + order[: len(order) - delay]
+    if not delay:
+        return order
+    follows = dict(zip(order, [*order[1:], end], strict=True))
+    # Length = last decoding time + how long that picture shows - first decoding time; it has to be end - order[0].
+    lead = max(delay, end - order[-1 - delay] - (follows[shown[-1]] - shown[-1]))
+    return [order[0] - lead + lead * number // delay for number in range(delay)] + order[: len(order) - delay]
 
 
 def _video_packets(stream: Any, pictures: Sequence[Coded], form: Format, end: int) -> Iterator[Any]:
     """Packets with decoding times and durations."""
     order = sorted(p.ticks for p in pictures)
-    times = decoding_times([p.ticks for p in pictures])
+    times = decoding_times([p.ticks for p in pictures], end)
     follows = dict(zip(order, [*order[1:], end], strict=True))
     for number, picture in enumerate(pictures):
         packet = av.Packet(picture.data)

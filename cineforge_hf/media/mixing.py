@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,19 @@ def mix(sound: Sound, names: Sequence[str], channels: int) -> Sound:
     """
     if list(names) == ["FL", "FR"] and channels == 2:
         return sound
+    weights = _weights(tuple(names), channels)
+    mixed = np.asarray(weights @ sound, np.float32)
+    return np.repeat(mixed, channels, axis=0) if channels > 2 else mixed
+
+
+@cache
+def _weights(names: tuple[str, ...], channels: int) -> Sound:
+    """The mixing matrix (1 or 2, number of names), each row summing to one; the same for every frame of a track."""
     sides = [[1.0 if side is None else _share(name, side) for name in names] for side in ((None,), ("L", "R"))[channels == 2]]
     weights = np.array(sides, np.float32) * np.array([_loudness(name) for name in names], np.float32)
     # A layout of nothing but unknown or LFE channels is simply averaged.
     weights[weights.sum(axis=1) == 0] = 1.0
-    mixed = np.asarray((weights / weights.sum(axis=1, keepdims=True)) @ sound, np.float32)
-    return np.repeat(mixed, channels, axis=0) if channels > 2 else mixed
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
 def _share(name: str, side: str) -> float:

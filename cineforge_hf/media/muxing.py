@@ -73,7 +73,8 @@ def _copied(opened: Opened, path: MediaSource, source: Any, target: Any) -> Iter
     """The source's packets on the source clock, with decoding times made anew: Matroska stores none, others repeat some."""
     with open_media(path) as again:
         packets = again.container.demux(pick_stream(again, "video", None))
-        times = iter(decoding_times([_shown(again, packet) for packet in packets if packet.size]))
+        shown = [(_shown(again, packet), packet.duration or 1) for packet in packets if packet.size]
+        times = iter(decoding_times([at for at, _ in shown], max(at + length for at, length in shown)))
     shift = round(Fraction(opened.origin).limit_denominator(1_000_000) / source.time_base)
     for packet in opened.container.demux(source):
         if packet.size == 0:

@@ -258,7 +258,7 @@ def _audio(opened: Opened, stream: Any, whole: float) -> AudioStream:
     start = _start(opened, stream)
     return AudioStream(
         index=stream.index,
-        codec=context.name,
+        codec=context.codec.canonical_name,
         sample_rate=context.sample_rate,
         channels=context.channels,
         layout=context.layout.name,
@@ -278,14 +278,14 @@ def sample_bits(context: Any) -> int:
     Args:
         context: PyAV's audio codec context. DTS is lossless when it decodes to integers.
     """
-    lossless = (
-        context.name.startswith("pcm_") or context.name in _LOSSLESS or (context.name == "dca" and "s32" in context.format.name)
-    )
+    name = context.codec.canonical_name
+    name = context.codec.canonical_name
+    lossless = name.startswith("pcm_") or name in _LOSSLESS or (name == "dts" and "s32" in context.format.name)
     return 24 if lossless and context.format.bits > 16 else 16
 
 
 def _subtitle(stream: Any) -> SubtitleStream:
-    codec = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown"
     flags = av.stream.Disposition
     return SubtitleStream(
         index=stream.index,
@@ -311,7 +311,7 @@ def _video(opened: Opened, stream: Any, whole: float) -> VideoStream:
     start = _start(opened, stream)
     return VideoStream(
         index=stream.index,
-        codec=context.name,
+        codec=context.codec.canonical_name,
         width=width,
         height=height,
         coded_width=context.width,

@@ -30,6 +30,9 @@ PREROLL_SECONDS = 0.5
 
 _SILENCE_BLOCK = 1 << 16
 
+_RESAMPLED_SECONDS = 0.5
+"""Resampled at a time: codec frames (20 ms) would cost more in calls than in arithmetic."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -184,7 +187,7 @@ def resampled(sound: Iterator[Sound], native: int, rate: int, channels: int) -> 
         return np.concatenate(done)
 
     empty = True
-    for piece in sound:
+    for piece in blocks(sound, max(1, int(native * _RESAMPLED_SECONDS))):
         empty = False
         yield push(piece)
     if not empty:

@@ -5,11 +5,12 @@ Sounds and pictures come from seeded noise, so that equal arguments give equal b
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -84,16 +85,36 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), "COLUMNS": "400", "NO_COLOR": "1"}
 
 
-def cineforge(*arguments: object, timeout: float = 120, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs `cineforge` in a process of its own."""
+def cineforge(
+    *arguments: object, timeout: float = 120, preexec: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs `cineforge` in a process of its own; `preexec` is called in it first."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout, env=environment(), cwd=cwd, check=False
+        command(*arguments), capture_output=True, text=True, timeout=timeout, env=environment(), preexec_fn=preexec, check=False
     )
 
 
-def run_offline(films: object, run: Path, *more: object) -> subprocess.CompletedProcess[str]:
+def forbid(path: Path) -> None:
+    """Takes a file or folder away from everybody, and from root if `obey_permissions` was called."""
+    if os.getuid() == 0:
+        os.chown(path, 65534, 65534)
+    path.chmod(0)
+
+
+def obey_permissions() -> None:
+    """Makes root obey permissions as others do: without this capability it may read and write everything."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH of linux/capability.h
+        if os.getuid() == 0 and libc.prctl(24, capability, 0, 0, 0):  # PR_CAPBSET_DROP of linux/prctl.h
+            raise OSError(ctypes.get_errno(), "cannot give up the right to read everything")
+
+
+def run_offline(
+    films: object, run: Path, *more: object, preexec: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
     """`cineforge run offline` on synthetic films."""
-    return cineforge("run", "offline", "--input", films, "--output", run, "--workers", 2, *NO_VOICES, *more)
+    arguments = ("run", "offline", "--input", films, "--output", run, "--workers", 2, *NO_VOICES, *more)
+    return cineforge(*arguments, preexec=preexec)
 
 
 def tree_digest(folder: Path, leave_out: Sequence[str] = ()) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from typing import Any, TypeVar
 
@@ -98,14 +98,14 @@ def _luma_plane(frame: Any) -> Image | None:
     return rows[:, : plane.width]
 
 
-def ahead(items: Iterator[_Item], depth: int) -> Iterator[_Item]:
+def ahead(items: Iterator[_Item], depth: int) -> Generator[_Item, None, None]:
     """The same items, made by a thread that runs at most `depth` items ahead.
 
     The thread ends with the iterator, also where the caller stops early; its errors are raised here.
 
     Args:
         items: a generator; it is closed by the thread.
-        depth: items held at most.
+        depth: items held at most; 0 for any number.
 
     Yields:
         The items, in order.

@@ -98,6 +98,7 @@ class AsrEngine:
             return
         import huggingface_hub
         from huggingface_hub import constants
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # Public, but not re-exported.
 
         weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
         cached = [huggingface_hub.try_to_load_from_cache(model, name, revision=revision or None) for name in weights]
@@ -108,7 +109,7 @@ class AsrEngine:
             try:
                 # One question without the library's retries, which take half a minute where there is no network.
                 url = huggingface_hub.hf_hub_url(model, "config.json", revision=revision or None)
-                headers = huggingface_hub.utils.build_hf_headers()
+                headers = build_hf_headers()
                 answer = huggingface_hub.get_session().head(url, headers=headers, timeout=REACH_SECONDS, follow_redirects=True)
                 if answer.status_code == 200:
                     return

@@ -8,6 +8,7 @@ Invariants: as many words out as the text has, in order, inside the window; the 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -125,7 +126,9 @@ def _letter(letter: str, vocabulary: dict[str, int]) -> int | None:
     return next((vocabulary[form] for form in (letter, letter.upper(), letter.lower()) if form in vocabulary), None)
 
 
-def align_units(log_probs: Any, units: Sequence[str], tokens: list[int], owners: list[int], blank: int, duration: float) -> list[Cue]:
+def align_units(
+    log_probs: Any, units: Sequence[str], tokens: list[int], owners: list[int], blank: int, duration: float
+) -> list[Cue]:
     """Words with times from the log probabilities of a CTC model.
 
     Args:
@@ -142,7 +145,7 @@ def align_units(log_probs: Any, units: Sequence[str], tokens: list[int], owners:
     import torch
     from torchaudio.functional import forced_align
 
-    repeated = sum(a == b for a, b in zip(tokens[:-1], tokens[1:], strict=True))
+    repeated = sum(a == b for a, b in itertools.pairwise(tokens))
     if len(tokens) + repeated > len(log_probs):
         return list(timed_words(units, (), 0.0, duration))
     path, _ = forced_align(log_probs[None], torch.tensor([tokens], dtype=torch.int32), blank=blank)

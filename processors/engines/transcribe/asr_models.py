@@ -1,7 +1,7 @@
 """Speech recognisers of `transformers` behind one call: windows of sound in, words with times out.
 
-Three kinds: what the library's own pipeline gives word times for (Whisper, CTC models), Qwen3-ASR through its classes, and any
-other model, whose text gets its times from an aligner (`asr_align.py`).
+Whisper (`asr_whisper.py`) and Qwen3-ASR through their classes; CTC models, and any other whose text gets its times from an
+aligner (`asr_align.py`), through the library's pipeline.
 
 Invariants: weights come through `from_pretrained` (Hub id with revision, or local folder), never from code in a repository
 (`trust_remote_code` stays off); nothing is kept between calls; times are seconds from the start of each window.
@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from cineforge_hf.errors import SystemicError, UsageError
 from cineforge_hf.processors.engines.transcribe.asr_align import Aligner, even_words, load_aligner
 from cineforge_hf.processors.engines.transcribe.base import Cue, EngineSettings
-from cineforge_hf.processors.engines.transcribe.windows import LONGEST
 from cineforge_hf.processors.engines.vad.silero import RATE, Floats
 
 TOKENS_PER_SECOND = 12
@@ -54,6 +53,10 @@ def load_recogniser(settings: EngineSettings) -> Recogniser:
         config = AutoConfig.from_pretrained(settings.model, **place)
         if config.model_type == "qwen3_asr":
             return QwenRecogniser(settings, place)
+        if config.model_type == "whisper" and not settings.aligner:
+            from cineforge_hf.processors.engines.transcribe.asr_whisper import WhisperRecogniser
+
+            return WhisperRecogniser(settings, place)
         return PipelineRecogniser(settings, place)
     except (OSError, ValueError) as error:
         raise SystemicError(f"transcribe: cannot load {settings.model}: {error}; {fetch(settings)}") from error
@@ -84,7 +87,7 @@ def place_and_type(settings: EngineSettings) -> tuple[str, Any]:
 
 
 class PipelineRecogniser:
-    """Whisper and CTC models, which the pipeline gives word times for; others with an aligner.
+    """CTC models, which the pipeline gives word times for; others with an aligner.
 
     Args:
         settings: the model and how to run it.
@@ -99,7 +102,7 @@ class PipelineRecogniser:
             "automatic-speech-recognition", model=settings.model, device=device, dtype=dtype, trust_remote_code=False, **place
         )
         self._batch = settings.batch_size
-        self._timed = self._pipeline.type in {"ctc", "ctc_with_lm"} or self._has_alignment_heads()
+        self._timed = self._pipeline.type in {"ctc", "ctc_with_lm"}
         self._aligner: Aligner | None = None
         if not self._timed:
             if not settings.aligner:
@@ -115,27 +118,12 @@ class PipelineRecogniser:
         options: dict[str, Any] = {"batch_size": self._batch}
         if self._timed:
             options["return_timestamps"] = "word"
-        if self._pipeline.type == "seq2seq_whisper":
-            options["generate_kwargs"] = self._generation(lang)
         results = self._pipeline(inputs, **options)
         if self._aligner is not None:
             return self._aligner.align(sounds, [result["text"].strip() for result in results], lang)
-        return [pipeline_words(result.get("chunks") or [], len(sound) / RATE) for result, sound in zip(results, sounds, strict=True)]
-
-    def _has_alignment_heads(self) -> bool:
-        generation = getattr(self._pipeline.model, "generation_config", None)
-        return self._pipeline.type == "seq2seq_whisper" and bool(getattr(generation, "alignment_heads", None))
-
-    def _generation(self, lang: str) -> dict[str, Any]:
-        generation = self._pipeline.model.generation_config
-        room = getattr(self._pipeline.model.config, "max_target_positions", 448) - 8
-        options: dict[str, Any] = {"max_new_tokens": min(round(TOKENS_PER_SECOND * LONGEST), room)}
-        # An English-only Whisper refuses a language.
-        if getattr(generation, "is_multilingual", False):
-            options["task"] = "transcribe"
-            if lang != "auto":
-                options["language"] = lang
-        return options
+        return [
+            pipeline_words(result.get("chunks") or [], len(sound) / RATE) for result, sound in zip(results, sounds, strict=True)
+        ]
 
 
 def pipeline_words(chunks: Sequence[dict[str, Any]], duration: float) -> list[Cue]:

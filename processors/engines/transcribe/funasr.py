@@ -87,10 +87,12 @@ class FunAsrEngine:
             )
         except (OSError, RuntimeError, ValueError, AssertionError) as error:
             name = self._settings.model or DEFAULT
-            raise SystemicError(f"funasr cannot load {name} ({error}); download it to a folder and give its path as model") from error
+            raise SystemicError(
+                f"funasr cannot load {name} ({error}); download it to a folder and give its path as model"
+            ) from error
 
 
 def _has_gpu() -> bool:
     import torch
 
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())

@@ -279,7 +279,7 @@ def _at_same_place(row: TextRow, known: TextRow) -> bool:
 def _strokes(luma: Gray) -> Strokes:
     """Contrast of every pixel with its surroundings, clipped."""
     around = cv2.blur(luma, (SURROUNDINGS, SURROUNDINGS)).astype(np.int16)
-    return np.clip(luma.astype(np.int16) - around, -CLIP, CLIP)
+    return np.asarray(np.clip(luma.astype(np.int16) - around, -CLIP, CLIP), np.int16)
 
 
 def _persistent(now: Strokes, then: Strokes) -> Mask:
@@ -310,7 +310,7 @@ def _average(looks: Iterable[_Look]) -> Gray:
 
 
 def _mean_strokes(history: Iterable[_Look], since: float) -> npt.NDArray[np.float32]:
-    return np.mean([look.strokes for look in history if look.time >= since], axis=0, dtype=np.float32)
+    return np.asarray(np.mean([look.strokes for look in history if look.time >= since], axis=0), np.float32)
 
 
 def _shows(look: _Look, line: _Line) -> bool:

@@ -53,9 +53,13 @@ class PocketsphinxEngine:
         """
         film = Path(row["source"])
         if lang == "zh":
-            raise RowError("unsupported_language", f"{film.name}: pocketsphinx knows English alone; put {film.stem}.zh.srt beside it")
+            raise RowError(
+                "unsupported_language", f"{film.name}: pocketsphinx knows English alone; put {film.stem}.zh.srt beside it"
+            )
         windows = windows_of(row)
-        heard = [list(self._words(sound, window.start)) for window, sound in zip(windows, window_sounds(row, windows), strict=True)]
+        heard = [
+            list(self._words(sound, window.start)) for window, sound in zip(windows, window_sounds(row, windows), strict=True)
+        ]
         words = join_windows(windows, heard)
         if not words:
             raise RowError("no_speech", f"{film.name}: pocketsphinx hears no English in it; check its language and its sound")

@@ -67,9 +67,13 @@ def speech_windows(speech: Sequence[Span], begin: float, end: float) -> list[Win
     for i, window in enumerate(windows):
         before = windows[i - 1].end if i else begin
         after = windows[i + 1].start if i + 1 < len(windows) else end
-        first = window.start if window.overlaps else max(window.start - AROUND, min(window.start, (before + window.start) / 2), begin)
+        first = (
+            window.start if window.overlaps else max(window.start - AROUND, min(window.start, (before + window.start) / 2), begin)
+        )
         last = window.end if after <= window.end else min(window.end + AROUND, (window.end + after) / 2, end)
-        padded.append(Window(first, last if after < end or i + 1 < len(windows) else min(window.end + AROUND, end), window.overlaps))
+        padded.append(
+            Window(first, last if after < end or i + 1 < len(windows) else min(window.end + AROUND, end), window.overlaps)
+        )
     return padded
 
 

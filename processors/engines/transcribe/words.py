@@ -5,6 +5,7 @@ Invariants: pure; no letter of the text is lost, whatever times a model gives.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 from cineforge_hf.processors.engines.transcribe.base import Cue
@@ -71,7 +72,7 @@ def words_of(text: str, units: Sequence[str]) -> list[str]:
     if not places:
         return []
     edges = [0, *places[1:], len(text)]
-    return ["".join(text[a:b].split()) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return ["".join(text[a:b].split()) for a, b in itertools.pairwise(edges)]
 
 
 def _shared(words: Sequence[str], times: Sequence[Span], duration: float) -> Iterator[Span]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +29,10 @@ from cineforge_hf.processors.engines.transcribe.words import timed_words, words_
 torch = pytest.importorskip("torch", reason="the extra `asr` is not installed")
 transformers = pytest.importorskip("transformers", reason="the extra `asr` is not installed")
 pytest.importorskip("torchaudio", reason="the extra `asr` is not installed")
+torch.set_num_threads(1)
 
-from cineforge_hf.processors.engines.transcribe import asr_align, asr_models  # noqa: E402
+
+from cineforge_hf.processors.engines.transcribe import asr_align, asr_models, asr_whisper  # noqa: E402
 
 SOUNDS = [np.random.default_rng(i).normal(0, 0.1, 16000 * 2 + 800 * i).astype(np.float32) for i in range(3)]
 
@@ -44,7 +47,7 @@ def test_windows_are_cut_in_pauses_and_hold_all_speech() -> None:
     windows = speech_windows(speech, 0.0, float(edges[-1]) + 1)
     assert all(w.end - w.start <= LONGEST + 1e-9 for w in windows)
     assert not any(w.overlaps for w in windows)
-    assert all(a.end <= b.start + 1e-9 for a, b in zip(windows[:-1], windows[1:], strict=True))
+    assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(windows))
     for start, end in speech:
         assert any(w.start <= start and end <= w.end for w in windows)
 
@@ -54,7 +57,7 @@ def test_a_speech_without_pauses_has_overlapping_windows() -> None:
     assert [w.overlaps for w in windows] == [False, True, True, True]
     assert windows[0].start <= 1.0
     assert windows[-1].end >= 101.0
-    for a, b in zip(windows[:-1], windows[1:], strict=True):
+    for a, b in itertools.pairwise(windows):
         assert a.end - b.start == pytest.approx(OVERLAP)
         assert a.end - a.start <= LONGEST
 
@@ -77,7 +80,7 @@ def test_no_word_is_lost_or_doubled_at_a_seam(jitter: float) -> None:
     windows = speech_windows([(1.0, 181.0)], 0.0, 200.0)
     joined = join_windows(windows, [_true_words(w, jitter) for w in windows])
     assert [w.text for w in joined] == [f"w{k}" for k in range(2, 362)]
-    assert all(a.end <= b.start + 1e-9 for a, b in zip(joined[:-1], joined[1:], strict=True))
+    assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(joined))
 
 
 def test_windows_that_share_no_word_have_half_the_seam_each() -> None:
@@ -103,11 +106,31 @@ def test_pipeline_chunks_become_words_with_closed_times() -> None:
         {"text": " Yes", "timestamp": (None, None)},
     ]
     words = asr_models.pipeline_words(chunks, 2.0)
-    assert [(w.start, w.end, w.text) for w in words] == [(0.1, 0.3, "She"), (0.3, 0.5, "was"), (0.62, 2.0, "wrong."), (2.0, 2.0, "Yes")]
+    assert [(w.start, w.end, w.text) for w in words] == [
+        (0.1, 0.3, "She"),
+        (0.3, 0.5, "was"),
+        (0.62, 2.0, "wrong."),
+        (2.0, 2.0, "Yes"),
+    ]
+
+
+def test_whisper_tokens_become_words() -> None:
+    pieces: dict[int, bytes] = dict(
+        enumerate((b" Sh", b"e", b" was", b",", b" 3", b".5", "是".encode()[:2], "是".encode()[2:], "的。".encode()))
+    )
+
+    def decode(tokens: list[int]) -> str:
+        return b"".join(pieces[token] for token in tokens).decode("utf-8", "replace")
+
+    tokens = [100, 0, 1, 2, 3, 4, 5, 6, 7, 8, 101]
+    times = [0.0, 0.2, 0.4, 0.9, 1.0, 1.3, 1.5, 1.6, 1.8, 2.5, 2.5]
+    words = asr_whisper.token_words(tokens, times, decode, {100, 101}, 2.2)
+    found = [(w.start, w.end, w.text) for w in words]
+    assert found == [(0.0, 0.4, "She"), (0.4, 0.9, "was,"), (1.0, 1.5, "3.5"), (1.5, 1.8, "是"), (1.8, 2.2, "的。")]
 
 
 def test_aligned_words_keep_their_punctuation() -> None:
-    assert words_of("It's 3.50, isn't it?", ["It's", "3", "50"][:1] + ["350"]) == ["It's", "350"]  # not found: as they are
+    assert words_of("It's 3.50, isn't it?", ["It's", "350"]) == ["It's", "350"]  # not found: as they are
     assert words_of("是的，他来了。", list("是的他来了")) == ["是", "的，", "他", "来", "了。"]
     words = list(timed_words(["“", "Yes", ",", "you", "!"], [(0.0, 0.5), (0.6, 1.0)], 10.0, 12.0))
     assert [(w.start, w.end, w.text) for w in words] == [(10.0, 10.5, "“Yes,"), (10.6, 11.0, "you!")]
@@ -235,7 +258,7 @@ def test_tiny_ctc_recognises_and_aligns(tiny_ctc: Path) -> None:
     aligned = asr_align.load_aligner(settings).align(SOUNDS, ["She was wrong.", "", "1 2"], "en")
     assert [[w.text for w in words] for words in aligned] == [["She", "was", "wrong."], [], ["1", "2"]]
     for words, sound in zip(aligned, SOUNDS, strict=True):
-        assert all(a.end <= b.start + 1e-3 for a, b in zip(words[:-1], words[1:], strict=True))
+        assert all(a.end <= b.start + 1e-3 for a, b in itertools.pairwise(words))
         assert all(0 <= w.start <= w.end <= len(sound) / 16000 for w in words)
 
 
@@ -298,7 +321,10 @@ def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_tiny_qwen_recognises_and_aligns(tiny_qwen: tuple[Path, Path]) -> None:
     model, aligner = map(str, tiny_qwen)
-    for settings in (EngineSettings(model=model, aligner=aligner, device="cpu"), EngineSettings(model=model, device="cpu", batch_size=2)):
+    for settings in (
+        EngineSettings(model=model, aligner=aligner, device="cpu"),
+        EngineSettings(model=model, device="cpu", batch_size=2),
+    ):
         for lang in ("zh", "auto"):
             heard = asr_models.load_recogniser(settings).hear(SOUNDS, lang)
             assert len(heard) == 3

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     # No submodule may be named like a function: importing it would bind the module over the function.
+    from cineforge_hf.media.brightness import iter_luma as iter_luma
     from cineforge_hf.media.clip import Clip as Clip
     from cineforge_hf.media.clip import open_clip as open_clip
     from cineforge_hf.media.cut import CutInfo as CutInfo
@@ -49,6 +50,7 @@ _HOMES = {
     "cut_clip": "cut",
     "encode_flac": "flac",
     "iter_frames": "frames",
+    "iter_luma": "brightness",
     "iter_sound": "sound",
     "iter_sound_ranges": "sound",
     "mux": "muxing",

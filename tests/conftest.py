@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
@@ -19,15 +21,39 @@ from factories import CUES, cineforge, make_film, run_offline
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, max_examples=60)
 hypothesis.settings.load_profile("steady")
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
 
 @pytest.fixture(scope="session")
-def films_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder once for all test processes: `once(name, make)` calls `make(folder)` unless another has done so."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / f"{name}.made").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                (shared / f"{name}.made").touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def films_once(once: Once) -> Path:
     """Two films in two folders with two clips each, and one clip more that is too short; only to be read."""
-    folder = tmp_path_factory.mktemp("films_once") / "films"
-    make_film(folder / "Alpha" / "one.mp4", seed=1)
-    second = [*((s, e, f"Well, {t}") for s, e, t in CUES), (10.0, 10.6, "Yes.")]
-    make_film(folder / "Beta" / "two.mp4", seed=2, seconds=12, cues=second)
-    return folder
+
+    def make(folder: Path) -> None:
+        make_film(folder / "Alpha" / "one.mp4", seed=1)
+        second = [*((s, e, f"Well, {t}") for s, e, t in CUES), (10.0, 10.6, "Yes.")]
+        make_film(folder / "Beta" / "two.mp4", seed=2, seconds=12, cues=second)
+
+    return once("films_once", make)
 
 
 @pytest.fixture
@@ -37,12 +63,14 @@ def films(films_once: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_once(films_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_once(films_once: Path, once: Once) -> Path:
     """A finished run over the two films; only to be read."""
-    run = tmp_path_factory.mktemp("finished_once") / "run"
-    done = run_offline(films_once, run)
-    assert done.returncode == 0, done.stderr
-    return run
+
+    def make(folder: Path) -> None:
+        done = run_offline(films_once, folder / "run")
+        assert done.returncode == 0, done.stderr
+
+    return once("finished_once", make) / "run"
 
 
 @pytest.fixture
@@ -52,12 +80,14 @@ def finished(finished_once: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dataset_once(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset_once(finished_once: Path, once: Once) -> Path:
     """The exported dataset of the finished run; only to be read."""
-    folder = tmp_path_factory.mktemp("dataset_once") / "cinedub-test"
-    done = cineforge("export", finished_once, "--output", folder, "--workers", 2)
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        done = cineforge("export", finished_once, "--output", folder / "cinedub-test", "--workers", 2)
+        assert done.returncode == 0, done.stderr
+
+    return once("dataset_once", make) / "cinedub-test"
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ class LocalExecutor:
         worker.process.join(5)
         self._workers.remove(worker)
         job, code = worker.job, worker.process.exitcode
+        worker.job = None  # its pipe and its end may both be waiting to be looked at
         if job is None:
             return
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"

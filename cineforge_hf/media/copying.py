@@ -19,7 +19,7 @@ from cineforge_hf.media.decode import JITTER_SECONDS, pick_stream
 from cineforge_hf.media.encode import Coded, Segment
 from cineforge_hf.media.source import MediaSource, Opened, open_media
 
-COPY_BITS_PER_PIXEL = 0.06
+COPY_BITS_PER_PIXEL = 0.05
 """Groups of more bits per pixel and picture are encoded anew: our own encoder needs 0.02 to 0.05 for films (CRF 22), and
 copying a film mastered at several times that would make the corpus several times as large."""
 

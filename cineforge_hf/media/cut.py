@@ -24,7 +24,7 @@ from cineforge_hf.errors import MediaError
 from cineforge_hf.media import h264
 from cineforge_hf.media.copying import Copied, copyable
 from cineforge_hf.media.decode import JITTER_SECONDS, pick_stream
-from cineforge_hf.media.encode import Format, Segment, encode_pictures, write_mp4
+from cineforge_hf.media.encode import FULL_RANGE, Format, Segment, encode_pictures, write_mp4
 from cineforge_hf.media.files import atomic_path
 from cineforge_hf.media.frames import Picture, pictures
 from cineforge_hf.media.sound import read_stereo
@@ -36,7 +36,7 @@ AAC_RATES = (44100, 48000)
 _FINE = 90_000
 """Ticks per second, at least: 11 microseconds."""
 
-_FULL_RANGE, _LIMITED_RANGE = "yuvj", 1  # pixel formats of AVCOL_RANGE_JPEG; AVCOL_RANGE_MPEG
+_LIMITED_RANGE = 1  # AVCOL_RANGE_MPEG
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _format(path: MediaSource, first: Picture) -> Format:
         per_second = track.time_base.denominator
         if per_second < _FINE:
             per_second *= math.ceil(_FINE / per_second)
-        colour_range = _LIMITED_RANGE if (context.pix_fmt or "").startswith(_FULL_RANGE) else context.color_range
+        colour_range = _LIMITED_RANGE if (context.pix_fmt or "").startswith(FULL_RANGE) else context.color_range
         return Format(
             width=max(2, width),
             height=max(2, height),

@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,32 @@ Sound = npt.NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
-def film(clips_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def film(clips_folder: Path, once: Callable[..., Path]) -> Path:
     """film.mp4 of the real clips, with ten seconds of cards at both ends, and film.srt beside it."""
-    folder = tmp_path_factory.mktemp("film")
-    subprocess.run([sys.executable, str(clips_folder / "make_film.py"), str(folder)], check=True, capture_output=True)
-    return folder / "film.mp4"
+
+    def make(folder: Path) -> None:
+        subprocess.run([sys.executable, str(clips_folder / "make_film.py"), str(folder)], check=True, capture_output=True)
+
+    return once("real_film", make) / "film.mp4"
 
 
 @pytest.fixture(scope="module")
-def rows(film: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def rows(film: Path, once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The rows of the exported dataset, media undecoded."""
-    base = tmp_path_factory.mktemp("main_job")
+    folder = once("main_job", lambda folder: do_main_job(film, folder)) / "cinedub-cn"
+    cache = str(tmp_path_factory.mktemp("cache"))
+    parts = [load_dataset(str(folder), config, split="train", cache_dir=cache) for config in ("default", "video")]
+    both = concatenate_datasets(parts, axis=1).cast_column("audio", Audio(decode=False)).cast_column("video", Video(decode=False))
+    return list(both)
+
+
+def do_main_job(film: Path, base: Path) -> None:
     trims = ("--set", "ingest.intro=10", "--set", "ingest.outro=10")
     done = cineforge("run", "offline", "--input", film, "--output", base / "run", "--workers", 2, *trims, timeout=280)
     assert done.returncode == 0, done.stderr
     done = cineforge("export", base / "run", "--output", base / "cinedub-cn", "--workers", 2, timeout=280)
     assert done.returncode == 0, done.stderr
     assert cineforge("validate", base / "cinedub-cn").stdout.endswith(": valid\n")
-    parts = [
-        load_dataset(str(base / "cinedub-cn"), c, split="train", cache_dir=str(base / "cache")) for c in ("default", "video")
-    ]
-    both = concatenate_datasets(parts, axis=1).cast_column("audio", Audio(decode=False)).cast_column("video", Video(decode=False))
-    return list(both)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +65,14 @@ def decoded(film: Path) -> tuple[Sound, int]:
 
 
 def frames(source: Any, start: float, end: float) -> Iterator[tuple[float, npt.NDArray[np.int16]]]:
-    """Times and small grey pictures of a stretch, decoded from the beginning."""
+    """Times and small grey pictures of a stretch."""
     with av.open(source) as container:
+        container.seek(int(start * av.time_base))
         for frame in container.decode(video=0):
             if frame.time is not None and start - 1e-6 <= frame.time <= end:
                 yield frame.time, frame.reformat(width=320, height=180, format="gray").to_ndarray().astype(np.int16)
+            elif frame.time is not None and frame.time > end + 1:
+                return
 
 
 def test_six_clips_say_what_the_subtitles_say_where_they_say_it(rows: list[dict[str, Any]], film: Path) -> None:

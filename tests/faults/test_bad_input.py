@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,13 @@ GOOD = {
 
 
 @pytest.fixture(scope="module")
-def trouble(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+def trouble(once: Callable[..., Path]) -> tuple[Path, Path, str]:
     """The folder, the run over it, and what the run said."""
-    base = tmp_path_factory.mktemp("trouble")
+    base = once("trouble", make_trouble)
+    return base / "films", base / "run", (base / "said").read_text()
+
+
+def make_trouble(base: Path) -> None:
     films = base / "films"
     for seed, name in enumerate(GOOD, start=10):
         make_film(films / name, seed=seed)
@@ -64,7 +69,7 @@ def trouble(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
         shutil.copy(films / f"bom{suffix}", films / "twice" / f"again{suffix}")
     done = run_offline(films, base / "run", "--lang", "auto")
     assert done.returncode == 3, done.stderr
-    return films, base / "run", done.stderr
+    (base / "said").write_text(done.stderr)
 
 
 def test_each_bad_film_has_one_line_that_names_it(trouble: tuple[Path, Path, str]) -> None:

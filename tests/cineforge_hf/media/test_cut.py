@@ -61,7 +61,7 @@ def check(path, clip, start, end, read, turned=False):
     assert read.onsets(mine, 16000, 0.12) == pytest.approx(read.onsets(theirs, 16000, 0.12), abs=0.02)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [name for name in KINDS if not name.startswith("groups")])
 def test_clips_are_exact_to_the_frame(film, read, tmp_path, name):
     path, clip = film(name, **KINDS[name]), tmp_path / "clip.mp4"
     for start, end in ((0.0, 1.0), (1.24, 2.76)):
@@ -75,7 +75,7 @@ def test_clips_are_exact_to_the_frame(film, read, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["groups.mp4", "groups.mkv"])
-@pytest.mark.parametrize(("start", "end"), [(1.48, 6.6), (2.0, 5.0), (0.0, 10.0), (3.12, 5.04), (7.96, 10.0)])
+@pytest.mark.parametrize(("start", "end"), [(1.48, 4.6), (2.0, 4.0), (0.0, 3.0), (3.12, 5.04), (7.96, 10.0)])
 def test_whole_groups_are_copied(film, read, tmp_path, monkeypatch, name, start, end):
     monkeypatch.setattr(copying, "COPY_BITS_PER_PIXEL", 10.0)  # tiny pictures need many bits each
     path, clip = film(name, **KINDS[name]), tmp_path / "clip.mp4"
@@ -207,6 +207,14 @@ def test_interlaced_film_becomes_progressive(film, ffmpeg, tmp_path):
     assert info.frames in {25, 26}  # one more where the start cuts a frame in two
 
 
+def test_full_range_colours_survive(ffmpeg, tmp_path):
+    path, clip = tmp_path / "full.mp4", tmp_path / "clip.mp4"
+    colour = "color=c=0xC86428:s=64x64:r=25:d=1"
+    ffmpeg("-f", "lavfi", "-i", colour, "-vf", "scale=out_range=full,format=yuvj420p", "-c:v", "libx264", "-qp", 8, path)
+    cut_clip(path, 0.2, 0.8, destination=clip)
+    assert next(iter_frames(clip)).image[30, 30].tolist() == pytest.approx([200, 100, 40], abs=4)
+
+
 def test_names_of_any_script_are_written(film, tmp_path):
     for name in ('it\'s a "clip".mp4', "片段 1.mp4", "🎬.mp4", "100%d.mp4"):
         cut_clip(film("25.mp4", rate=25), 1.0, 1.2, destination=tmp_path / name)
@@ -234,7 +242,7 @@ def test_wrong_ranges_are_refused(film, tmp_path):
 
 def test_real_clips_keep_their_look(clips, tmp_path):
     path = clips / "en_monologue_1.mp4"
-    info = cut_clip(path, 1.0, 2.0, destination=tmp_path / "clip.mp4")
-    pairs = list(zip(iter_frames(path, start=1.0, end=2.0), iter_frames(tmp_path / "clip.mp4", end=1.0), strict=True))
-    assert info.frames in {24, 25} and len(pairs) == 25
+    info = cut_clip(path, 1.0, 1.4, destination=tmp_path / "clip.mp4")
+    pairs = list(zip(iter_frames(path, start=1.0, end=1.4), iter_frames(tmp_path / "clip.mp4", end=0.4), strict=True))
+    assert info.frames in {10, 11} and len(pairs) == 10
     assert np.mean([np.abs(a.image.astype(int) - b.image).mean() for a, b in pairs]) < 3

@@ -65,7 +65,7 @@ def test_24_bit_sound_is_cut_without_loss(film, read):
     assert np.abs(samples - expected).max() <= 1
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     cuts=st.lists(st.tuples(st.integers(0, 420), st.integers(0, 120)), min_size=1, max_size=6),
 )
@@ -80,7 +80,7 @@ def test_any_ranges_are_exact(film, cuts):
         assert np.array_equal(got[number], whole[first : first + round((end - start) * 16000)])
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(rate=st.sampled_from([8000, 11025, 16000, 22050, 24000, 48000]), start=st.integers(0, 80), length=st.integers(1, 40))
 def test_resampling_a_part_is_a_part_of_the_resampled(film, rate, start, length):
     path = film("tone.mkv", video=None, sounds=[{"codec": "pcm_s16le", "rate": 44100, "layout": "mono", "noise": 0.05}])

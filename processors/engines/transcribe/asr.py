@@ -98,7 +98,7 @@ class AsrEngine:
             return
         import huggingface_hub
         from huggingface_hub import constants
-        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # Public, but not re-exported.
+        from huggingface_hub.utils import build_hf_headers  # Public, but not re-exported.
 
         weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
         cached = [huggingface_hub.try_to_load_from_cache(model, name, revision=revision or None) for name in weights]

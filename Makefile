@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-MAPPED := configs dataset_scripts processors
+MAPPED := configs dataset_scripts modeling processors
 
 .PHONY: demo test test-slow lint typecheck format libraries clean
 

@@ -44,6 +44,7 @@ _PACKAGES = (
     ("soundfile", "soundfile", "FLAC", ""),
     ("pysubs2", "pysubs2", "subtitle files", ""),
     ("onnxruntime", "onnxruntime", "engines in ONNX: silero", "vad"),
+    ("demucs", "demucs.api", "separating voices: demucs", "separation"),
     ("matplotlib", "matplotlib.figure", "reports and plots", "plots"),
     ("torch", "torch", "decoding Audio and Video columns; models", "decode"),
     ("torchcodec", "torchcodec.decoders", "decoding Audio and Video columns", "decode"),
@@ -72,7 +73,30 @@ class Engine:
 
 
 ENGINES = (
+    Engine(
+        "demucs",
+        "separate",
+        "demucs",
+        "84 MB from the Hub (adefossez/HTDemucs)",
+        "MIT by its card; its author: for research",
+        "separation",
+    ),
+    Engine("repet", "separate", "", "nothing", "none (no weights)", ""),
     Engine("subtitles", "transcribe", "pysubs2", "nothing", "none (no weights)", ""),
+    Engine("ocr", "transcribe", "rapidocr", "nothing (in its wheel, 31 MB)", "Apache-2.0", "ocr"),
+    Engine("asr", "transcribe", "transformers", "1.6 GB (openai/whisper-large-v3-turbo)", "MIT", "asr"),
+    Engine("asr: Qwen3-ASR", "transcribe", "transformers", "3.9 GB, and 1.8 GB for Qwen3-ForcedAligner", "Apache-2.0", "asr"),
+    Engine(
+        "pocketsphinx", "transcribe", "pocketsphinx", "nothing (in its wheel, 38 MB; English)", "BSD-2-Clause", "pocketsphinx"
+    ),
+    Engine(
+        "funasr",
+        "transcribe",
+        "funasr",
+        "1 GB (paraformer-zh, ct-punc)",
+        "FunASR model licence: attribution, see its page",
+        "funasr",
+    ),
     Engine("silero", "transcribe", "silero-vad", "nothing (in its wheel, 2 MB)", "MIT", "vad"),
     Engine("skip", "cot", "", "nothing", "none (no weights)", ""),
 )

@@ -106,6 +106,16 @@ COLUMNS: dict[str, Column] = {
     ),
     "trim_start": Column(pa.float64(), "ingest", "where the usable part begins, seconds"),
     "trim_end": Column(pa.float64(), "ingest", "where the usable part ends, seconds"),
+    # separate
+    "vocals": Column(MEDIA, "separate", "voices of the whole film, FLAC on its clock; null: use the mix", "audio", carried=True),
+    "instrumental": Column(
+        MEDIA, "separate", "the film's sound without its voices; vocals + instrumental = mix", "audio", carried=True
+    ),
+    "dialogue_channels": Column(
+        pa.list_(pa.string()), "separate", "channels that were separated, e.g. FC; the others hold no voices"
+    ),
+    "vocal_to_mix_ratio": Column(pa.float64(), "separate", "energy of the vocals over that of the mix, dB"),
+    "separated_share": Column(pa.float64(), "separate", "share of the film's seconds out of which anything was taken, 0 to 1"),
     # transcribe
     "cues": Column(
         _list(**SPAN, text=pa.string(), engine=pa.string()), "transcribe", "subtitle cues or recognised pieces, source clock"
@@ -135,6 +145,9 @@ COLUMNS: dict[str, Column] = {
     "n_digits": Column(pa.int32(), "check_text", "digits"),
     "speech_rate": Column(pa.float64(), "check_text", "characters (zh) or words (en) per second of speech"),
     "text_flags": Column(pa.list_(pa.string()), "check_text", "what is suspicious about the text"),
+    # speech_tokens
+    "speech_tokens": Column(pa.list_(pa.uint16()), "speech_tokens", "speech as tokens, 25 per second"),
+    "speech_tokenizer_id": Column(pa.string(), "speech_tokens", "which speech tokenizer made the tokens"),
     # cot: the result
     "text": Column(pa.string(), "cot", "transcript of the clip (result)"),
     "turns": Column(

@@ -24,13 +24,18 @@ JITTER_SECONDS = 1e-6
 """What float arithmetic on time stamps can be off by."""
 
 
-def pick_stream(opened: Opened, kind: str, index: int | None) -> Any:
+QUICK = {"skip_loop_filter": "bidir"}
+"""Decoder options that leave out the smoothing of B-frames: a quarter less work, and no error that later frames inherit."""
+
+
+def pick_stream(opened: Opened, kind: str, index: int | None, quick: bool = False) -> Any:
     """Find a stream, and have the demuxer skip all others.
 
     Args:
         opened: the film.
         kind: `audio` or `video`.
         index: stream number in the container; None for the first of the kind that is not a cover picture.
+        quick: decode with `QUICK`, for those who only look for strokes and edges.
 
     Raises:
         MediaError: `no_audio_stream` or `no_video_stream`.
@@ -48,6 +53,8 @@ def pick_stream(opened: Opened, kind: str, index: int | None) -> Any:
         other.discard = av.stream.Discard.default if other is streams[0] else av.stream.Discard.all
     context = streams[0].codec_context
     context.thread_count = THREADS
+    if quick:
+        context.options = QUICK
     return streams[0]
 
 
@@ -80,7 +87,7 @@ def decoded(opened: Opened, stream: Any) -> Generator[Any, None, None]:
 
 
 def frames_from(
-    source: MediaSource, kind: str, index: int | None, seconds: float, preroll: float
+    source: MediaSource, kind: str, index: int | None, seconds: float, preroll: float, quick: bool = False
 ) -> Generator[tuple[Opened, Any, Any], None, None]:
     """Decode from at least `preroll` seconds before a time (or from the beginning) to the end of the stream.
 
@@ -90,6 +97,7 @@ def frames_from(
         index: stream number, or None for the first.
         seconds: time on the source clock that must be covered.
         preroll: seconds to decode before it, so that the decoder's state has settled.
+        quick: see `pick_stream`.
 
     Yields:
         (the open film, its stream, a frame), frames in presentation order.
@@ -100,7 +108,7 @@ def frames_from(
     back = preroll
     while True:
         with open_media(source) as opened:
-            stream = pick_stream(opened, kind, index)
+            stream = pick_stream(opened, kind, index, quick)
             start = 0.0 if stream.start_time is None else opened.seconds(stream.start_time, stream.time_base)
             # Below a second of reading, starting at the beginning is as quick and needs no second look.
             sought = seconds - back > max(start, 0.0) + 1.0

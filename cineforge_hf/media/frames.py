@@ -122,7 +122,9 @@ def _ticks(shown: Iterator[Picture], start: float, end: float | None, fps: float
         yield rest, current
 
 
-def pictures(path: MediaSource, start: float, end: float | None, stream: int | None = None) -> Generator[Picture, None, None]:
+def pictures(
+    path: MediaSource, start: float, end: float | None, stream: int | None = None, quick: bool = False
+) -> Generator[Picture, None, None]:
     """Decode the frames on the screen from `start` (whichever covers it, else the first or last) to before `end`.
 
     Args:
@@ -130,6 +132,7 @@ def pictures(path: MediaSource, start: float, end: float | None, stream: int | N
         start: seconds on the source clock.
         end: seconds on the source clock; None for the end of the picture.
         stream: stream number; None for the first picture.
+        quick: see `pick_stream`.
 
     Yields:
         At least one picture, in order of time, progressive.
@@ -139,7 +142,7 @@ def pictures(path: MediaSource, start: float, end: float | None, stream: int | N
     """
     covering: Picture | None = None
     begun = False
-    with closing(_progressive(path, start, stream)) as source:
+    with closing(_progressive(path, start, stream, quick)) as source:
         for picture in source:
             slack = picture.tolerance + JITTER_SECONDS
             if picture.time <= start + slack:
@@ -161,7 +164,7 @@ def pictures(path: MediaSource, start: float, end: float | None, stream: int | N
         yield covering
 
 
-def _progressive(path: MediaSource, start: float, stream: int | None) -> Generator[Picture, None, None]:
+def _progressive(path: MediaSource, start: float, stream: int | None, quick: bool) -> Generator[Picture, None, None]:
     """Decoded frames from shortly before `start`, deinterlaced where they are interlaced."""
     graph: Any = None
     rotation, tolerance, aspect, fallback = 0, 0.0, 1.0, 0.04
@@ -179,7 +182,7 @@ def _progressive(path: MediaSource, start: float, stream: int | None) -> Generat
         return Picture(seconds, tolerance, duration, rotation, aspect, frame)
 
     opened = None
-    for opened, track, frame in frames_from(path, "video", stream, start, 0.0):
+    for opened, track, frame in frames_from(path, "video", stream, start, 0.0, quick):
         if tolerance == 0.0:
             tolerance = float(track.time_base) / 2
             rotation = round(frame.rotation / 90) * 90

@@ -284,6 +284,21 @@ def sample_bits(context: Any) -> int:
     return 24 if lossless and context.format.bits > 16 else 16
 
 
+def channel_names(layout: str) -> tuple[str, ...]:
+    """FFmpeg's names of a layout's channels in their order, e.g. FL, FR, FC, LFE, BL, BR for `5.1`.
+
+    Args:
+        layout: `AudioStream.layout`.
+
+    Returns:
+        The names; empty for a layout without any (`6 channels`).
+    """
+    try:
+        return tuple(channel.name for channel in av.AudioLayout(layout).channels)
+    except ValueError:
+        return ()
+
+
 def _subtitle(stream: Any) -> SubtitleStream:
     codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else "unknown"
     flags = av.stream.Disposition

@@ -141,7 +141,7 @@ def test_embedded_text_is_used_without_a_sidecar(make_film: MakeFilm, film_row: 
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(UsageError, match="choose subtitles"):
+    with pytest.raises(UsageError, match="choose auto, subtitles"):
         Transcribe(engine="whisper").check()
     with pytest.raises(UsageError, match="lang"):
         Transcribe(lang="fr").check()

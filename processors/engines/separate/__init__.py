@@ -1,0 +1,1 @@
+"""Separation engines: the voices of a film's sound, apart from its music and effects."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cineforge_hf.cli import OK, STOPPED
@@ -35,9 +36,11 @@ def doctor(options: argparse.Namespace) -> int:
                 table.add_column(column)
             for check in checks:
                 colour = "green" if check.state == "ok" else "red"
-                table.add_row(check.name, f"[{colour}]{check.state}[/{colour}]", check.detail, check.needed_for, check.fix)
+                facts = [escape(fact) for fact in (check.detail, check.needed_for, check.fix)]
+                table.add_row(escape(check.name), f"[{colour}]{check.state}[/{colour}]", *facts)
             console.print(table, "")
-    return OK if all(check.state == "ok" for checks in groups.values() for check in checks) else STOPPED
+    needed = [*groups["machine"], *groups["packages"]]  # an engine that is not installed may not be wanted
+    return OK if all(check.state == "ok" for check in needed) else STOPPED
 
 
 def demo(options: argparse.Namespace) -> int:

@@ -79,9 +79,9 @@ class LocalExecutor:
         while queue or any(w.job for w in self._workers):
             self._hand_out(queue)
             busy = [w for w in self._workers if w.job]
-            for ready in wait([handle for w in busy for handle in (w.pipe, w.process.sentinel)]):
-                worker = next((w for w in busy if ready in (w.pipe, w.process.sentinel)), None)
-                if worker is not None and worker.job is not None:
+            ready = wait([handle for w in busy for handle in (w.pipe, w.process.sentinel)])
+            for worker in busy:  # once each: of a worker that died both its pipe and its end are ready
+                if worker.pipe in ready or worker.process.sentinel in ready:
                     yield from self._receive(worker, queue)
 
     def _hand_out(self, queue: deque[Job]) -> None:

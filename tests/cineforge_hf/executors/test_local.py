@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -58,6 +59,21 @@ def test_a_row_that_kills_is_left_out_and_all_others_are_done(how: str, said: st
     assert [f[0] for f in found] == [("one", None, "two", None), ("three",)]
     messages = [m for _, dead in found for m in dead]
     assert len(messages) == 2 and all(said in m for m in messages)
+
+
+def test_a_worker_that_is_long_dead_when_it_is_looked_at_is_buried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cineforge_hf.executors import local
+
+    def late(handles: list[Any]) -> list[Any]:
+        local_wait(handles)
+        time.sleep(1)  # by now the pipe is closed and the process is gone
+        return local_wait(handles)
+
+    local_wait = local.wait
+    monkeypatch.setattr(local, "wait", late)
+    with LocalExecutor(1) as executor:
+        [(words, dead)] = executor.run([KillingJob(("one", "deadly", "two"))])
+    assert words == ("one", None, "two") and len(dead) == 1
 
 
 def test_a_worker_that_dies_before_any_row_is_a_systemic_error() -> None:

@@ -36,9 +36,19 @@ def kill_after(arguments: list[str], seconds: float) -> bool:
     children = parent.children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    gone, alive = psutil.wait_procs(children, timeout=2)
-    assert not alive, f"orphans after {seconds:.2f} s: {alive} (gone: {gone})"
+    deadline = time.monotonic() + 5
+    while (alive := [child for child in children if lives(child)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive, f"orphans after {seconds:.2f} s: {alive}"
     return True
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process still runs. A dead one that nobody has waited for (a zombie) does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def markers(base: Path) -> dict[Path, int]:

@@ -116,8 +116,14 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 2
-    alive = children
-    while alive and time.monotonic() < deadline:
-        _, alive = psutil.wait_procs(alive, timeout=0.1)
+    deadline = time.monotonic() + 5
+    while (alive := [child for child in children if _lives(child)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not alive, f"orphans: {alive}"
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE  # a zombie is dead, only not yet waited for
+    except psutil.NoSuchProcess:
+        return False

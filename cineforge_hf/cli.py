@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(verbs)
     _add_run_keepers(verbs)
     _add_dataset(verbs)
+    _add_model(verbs)
     _add_help(verbs)
     return parser
 
@@ -161,6 +162,21 @@ def _add_dataset(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "  cineforge validate cinedub-cn",
     )
     validate.add_argument("dataset", metavar="FOLDER")
+
+
+def _add_model(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    convert = _add(
+        verbs,
+        "convert",
+        "cineforge_hf.commands.model",
+        "turn released weights (Fun-CineForge, CosyVoice3, the S3 speech tokenizer) into a transformers folder",
+        "  cineforge convert Fun-CineForge/ --output models/cinedub\n"
+        "  cineforge convert FunAudioLLM/Fun-CineForge --revision COMMIT --output models/cinedub\n"
+        "  cineforge convert speech_tokenizer_v3.onnx --output models/speech_tokenizer",
+    )
+    convert.add_argument("source", metavar="SOURCE", help="a release's folder, a Hub id, or the tokenizer's file")
+    convert.add_argument("--output", required=True, metavar="DIR", help="the folder to write")
+    convert.add_argument("--revision", metavar="COMMIT", help="commit of a Hub id; pin it, so that nothing changes under you")
 
 
 def _add_help(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -108,7 +108,7 @@ def machine() -> Iterator[Check]:
     yield Check("python", state, platform.python_version(), "everything", "" if state == "ok" else "install Python 3.11 or newer")
     yield Check("cores", "ok", str(os.cpu_count()), "workers")
     if (memory := _memory_gigabytes()) is not None:
-        yield Check("memory", "ok" if memory >= 4 else "missing", f"{memory:.0f} GB", "about 0.7 GB per worker")
+        yield Check("memory", "ok" if memory >= 4 else "missing", f"{memory:.0f} GB", "about 0.3 GB per worker")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     fix = "" if free > 5 else "free some space, or work on another disk"
     yield Check("disk", "ok" if free > 5 else "missing", f"{free:.0f} GB free here", "runs and datasets", fix)

@@ -142,6 +142,7 @@ class _Export:
             for film, clips in self._by_film(todo)
             for job in cutting_jobs(film.path, film.row["audio_stream"], clips, self.staging)
         ]
+        self.staging.mkdir(parents=True, exist_ok=True)  # before the workers: whichever job is first writes there
         left = Counter(number_of[clip_id] for job in jobs for clip_id in job.clip_ids)
         summary = Summary()
         with progress.tasks("cutting", len(jobs)) as advance:
